@@ -1,0 +1,77 @@
+#include "dockerfile/utf8.h"
+
+namespace farm {
+namespace {
+
+// Characters from here on stand for single bytes that are not UTF-8.
+constexpr char32_t kRawByte = 0x110000;
+
+// Bytes of the sequence that `lead` begins; 0 if it begins none.
+size_t SequenceLength(unsigned char lead) {
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead < 0xE0) return 2;
+  if (lead >= 0xE0 && lead < 0xF0) return 3;
+  if (lead >= 0xF0 && lead < 0xF5) return 4;
+  return 0;
+}
+
+bool IsCanonical(char32_t c, size_t length) {
+  if (length == 3) return c >= 0x800 && (c < 0xD800 || c > 0xDFFF);
+  if (length == 4) return c >= 0x10000 && c <= 0x10FFFF;
+  return true;
+}
+
+void AppendUtf8(char32_t c, std::string& out) {
+  const auto tail = [](char32_t bits) { return static_cast<char>(0x80 | (bits & 0x3F)); };
+  if (c >= kRawByte) {
+    out += static_cast<char>(c - kRawByte);
+  } else if (c < 0x80) {
+    out += static_cast<char>(c);
+  } else if (c < 0x800) {
+    out += {static_cast<char>(0xC0 | (c >> 6)), tail(c)};
+  } else if (c < 0x10000) {
+    out += {static_cast<char>(0xE0 | (c >> 12)), tail(c >> 6), tail(c)};
+  } else {
+    out += {static_cast<char>(0xF0 | (c >> 18)), tail(c >> 12), tail(c >> 6), tail(c)};
+  }
+}
+
+}  // namespace
+
+char32_t TakeCharacter(absl::string_view& text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const size_t length = SequenceLength(lead);
+  if (length == 1) {
+    text.remove_prefix(1);
+    return lead;
+  }
+  char32_t c = lead & (0xFF >> (length + 1));
+  bool valid = length != 0 && text.size() >= length;
+  for (size_t i = 1; valid && i < length; ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    valid = (byte & 0xC0) == 0x80;
+    c = (c << 6) | (byte & 0x3F);
+  }
+  if (!valid || !IsCanonical(c, length)) {
+    text.remove_prefix(1);
+    return kRawByte + lead;
+  }
+  text.remove_prefix(length);
+  return c;
+}
+
+std::u32string DecodeUtf8(absl::string_view text) {
+  std::u32string out;
+  out.reserve(text.size());
+  while (!text.empty()) out += TakeCharacter(text);
+  return out;
+}
+
+std::string EncodeUtf8(const std::u32string& text) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char32_t c : text) AppendUtf8(c, out);
+  return out;
+}
+
+}  // namespace farm

@@ -1,0 +1,19 @@
+#ifndef FARM_DOCKERFILE_UTF8_H_
+#define FARM_DOCKERFILE_UTF8_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace farm {
+
+// Takes the first character off `text`, which must not be empty. A byte that is not UTF-8 is a
+// character of its own, outside Unicode's range, so that EncodeUtf8() gives the same bytes back.
+char32_t TakeCharacter(absl::string_view& text);
+
+std::u32string DecodeUtf8(absl::string_view text);
+std::string EncodeUtf8(const std::u32string& text);
+
+}  // namespace farm
+
+#endif  // FARM_DOCKERFILE_UTF8_H_
