@@ -1,0 +1,90 @@
+#ifndef FARM_CAS_UPLOAD_TABLE_H_
+#define FARM_CAS_UPLOAD_TABLE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/sha256.h"
+#include "base/unique_fd.h"
+#include "cas/blob_store.h"
+
+namespace farm {
+
+// One blob on its way in, in order, hashed as it comes. Over a size it waits in a file, else in
+// memory. Safe for concurrent calls; of several writers only the newest goes on.
+class Upload {
+ public:
+  Upload(const Digest& digest, std::string path) : digest_(digest), path_(std::move(path)) {}
+  ~Upload();
+  Upload(const Upload&) = delete;
+  Upload& operator=(const Upload&) = delete;
+
+  // Makes the caller the writer; its number is for the calls below. An earlier writer, whose
+  // connection may be dead without anybody knowing yet, gets ABORTED from now on.
+  int64_t TakeOver();
+  // Bytes that the upload begins with at `offset`; those that it has already are skipped.
+  //   ABORTED           somebody else has taken over
+  //   INVALID_ARGUMENT  there is a gap before `offset`, or more bytes than the digest says
+  absl::Status Append(int64_t writer, int64_t offset, absl::string_view bytes);
+  // Gives the blob to `store`. INVALID_ARGUMENT if the bytes do not hash to the digest; ABORTED.
+  absl::Status Finish(int64_t writer, BlobStore& store);
+
+  int64_t committed_bytes();
+  const Digest& digest() const { return digest_; }
+
+ private:
+  absl::Status Write(absl::string_view bytes) FARM_REQUIRES(mu_);
+
+  const Digest digest_;
+  const std::string path_;
+  Mutex mu_;
+  int64_t writer_ FARM_GUARDED_BY(mu_) = 0;
+  int64_t committed_bytes_ FARM_GUARDED_BY(mu_) = 0;
+  Sha256 sha256_ FARM_GUARDED_BY(mu_);
+  std::string memory_ FARM_GUARDED_BY(mu_);
+  UniqueFd file_ FARM_GUARDED_BY(mu_);
+};
+
+// The uploads under way, by name, so that one that was cut off can go on. Safe for concurrent
+// calls.
+class UploadTable {
+ public:
+  struct Options {
+    std::string dir;  // for large uploads; best on the store's file system
+    int uploads_max = 1024;
+    absl::Duration idle_max = absl::Minutes(10);  // an upload untouched for so long is dropped
+  };
+  UploadTable(Clock& clock, Options options) : clock_(clock), options_(std::move(options)) {}
+
+  // The upload of `digest` under `name`, made if there is none. RESOURCE_EXHAUSTED over the limit.
+  absl::StatusOr<std::shared_ptr<Upload>> Open(const std::string& name, const Digest& digest);
+  // Null if there is none.
+  std::shared_ptr<Upload> Find(const std::string& name);
+  // Forgets it; its bytes go with its last user.
+  void Remove(const std::string& name);
+
+ private:
+  struct Entry {
+    std::shared_ptr<Upload> upload;  // shared with the calls that write it
+    absl::Time last_use;
+  };
+  void DropIdle(absl::Time now) FARM_REQUIRES(mu_);
+
+  Clock& clock_;
+  const Options options_;
+  Mutex mu_;
+  int64_t next_file_ FARM_GUARDED_BY(mu_) = 0;
+  absl::Time next_sweep_ FARM_GUARDED_BY(mu_) = absl::InfinitePast();
+  std::map<std::string, Entry> uploads_ FARM_GUARDED_BY(mu_);
+};
+
+}  // namespace farm
+
+#endif  // FARM_CAS_UPLOAD_TABLE_H_
