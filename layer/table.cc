@@ -1,0 +1,759 @@
+#include "layer/table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "layer/wire.h"
+
+namespace farm {
+namespace {
+
+// docs/formats/table.md describes these bytes; a change to any of them is a new version.
+constexpr absl::string_view kMagic = "farmTBL1";
+constexpr size_t kEntriesPerBlock = 1024;
+constexpr size_t kTrailerBytes = 16;  // Offset of the index, number of entries.
+constexpr size_t kEntryBytesMin = 4;  // Of a whiteout.
+constexpr uint8_t kTypeMask = 0x0f;
+constexpr uint8_t kOpaqueFlag = 0x10;
+constexpr uint8_t kLinkFlag = 0x20;
+constexpr uint8_t kXattrsFlag = 0x40;
+
+constexpr absl::string_view kContentVersion = "farm content 1\n";
+constexpr absl::string_view kCanonicalVersion = "farm canonical 1\n";
+// The kernel stamps files with a clock that moves by the tick, 10 ms at most: a file made right
+// after the step's start may have a time before it.
+constexpr absl::Duration kFileClockLag = absl::Milliseconds(10);
+
+constexpr char kImpliedDirectory = 0;  // In place of the attributes of a directory without entry.
+
+// Seconds that an mtime may be away from 1970: some 34,000 years. No file system here keeps more.
+constexpr int64_t kMtimeSecondsMax = int64_t{1} << 40;
+
+std::string Shown(absl::string_view path) {
+  return absl::StrCat("\"", absl::CHexEscape(path), "\"");
+}
+
+bool IsUnder(absl::string_view path, absl::string_view directory) {
+  return directory.empty() ? !path.empty()
+                           : path.size() > directory.size() && path[directory.size()] == '/' &&
+                                 absl::StartsWith(path, directory);
+}
+
+absl::string_view ParentOf(absl::string_view path) {
+  const size_t slash = path.rfind('/');
+  return slash == absl::string_view::npos ? absl::string_view() : path.substr(0, slash);
+}
+
+bool IsDevice(EntryType type) {
+  return type == EntryType::kCharDevice || type == EntryType::kBlockDevice;
+}
+
+// Rules of one entry, each in the comment of the field it is about.
+
+absl::Status CheckPath(absl::string_view path, const TableLimits& limits) {
+  if (path.empty()) return absl::OkStatus();
+  if (static_cast<int64_t>(path.size()) > limits.path_bytes_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a path of ", path.size(), " bytes, over path_bytes_max ",
+                     limits.path_bytes_max, ": ", Shown(path.substr(0, 64)), "..."));
+  }
+  if (path.find('\0') != absl::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat("path ", Shown(path), " has a zero byte"));
+  }
+  int64_t depth = 0;
+  while (true) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    const absl::string_view name = path.substr(0, slash);
+    if (name.empty() || name == "." || name == "..") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("path has the component ", Shown(name), ", which none may have"));
+    }
+    if (static_cast<int64_t>(name.size()) > kNameBytesMax) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("a name of ", name.size(), " bytes, more than ", kNameBytesMax));
+    }
+    if (++depth > limits.path_depth_max) {
+      return absl::ResourceExhaustedError(absl::StrCat("a path of more than path_depth_max ",
+                                                       limits.path_depth_max, " components"));
+    }
+    if (slash == path.size()) return absl::OkStatus();
+    path.remove_prefix(slash + 1);
+  }
+}
+
+absl::Status CheckXattrs(const TableEntry& entry, const TableLimits& limits) {
+  int64_t bytes = 0;
+  for (const auto& [name, value] : entry.xattrs) {
+    if (name.empty() || name.find('\0') != std::string::npos) {
+      return absl::InvalidArgumentError("an xattr without a proper name");
+    }
+    bytes += static_cast<int64_t>(name.size() + value.size());
+  }
+  if (bytes > limits.xattr_bytes_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(bytes, " bytes of xattrs, over xattr_bytes_max ", limits.xattr_bytes_max));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFields(const TableEntry& entry, const TableLimits& limits) {
+  const EntryType type = entry.type;
+  const bool has_mtime = entry.mtime != absl::UnixEpoch();
+  if (type == EntryType::kWhiteout && (entry.mode != 0 || entry.uid != 0 || entry.gid != 0 ||
+                                       has_mtime || !entry.xattrs.empty() || entry.path.empty())) {
+    return absl::InvalidArgumentError("a whiteout has a path and nothing else");
+  }
+  if (entry.path.empty() && type != EntryType::kDirectory) {
+    return absl::InvalidArgumentError("the root is no directory");
+  }
+  if (entry.mode > 07777 || (type == EntryType::kSymlink && entry.mode != 0777)) {
+    return absl::InvalidArgumentError(absl::StrCat("mode 0", absl::Hex(entry.mode), " (hex)"));
+  }
+  if (type != EntryType::kFile && (!entry.content.empty() || !entry.hard_link_to.empty())) {
+    return absl::InvalidArgumentError("content, but no file");
+  }
+  if (entry.size_bytes() < 0) return absl::InvalidArgumentError("negative size");
+  if ((type == EntryType::kSymlink) == entry.link_target.empty()) {
+    return absl::InvalidArgumentError("symlinks, and only they, have a link target");
+  }
+  if (static_cast<int64_t>(entry.link_target.size()) > limits.path_bytes_max ||
+      entry.link_target.find('\0') != std::string::npos) {
+    return absl::InvalidArgumentError("the link target is too long or has a zero byte");
+  }
+  if (!IsDevice(type) && (entry.device_major != 0 || entry.device_minor != 0)) {
+    return absl::InvalidArgumentError("device numbers, but no device");
+  }
+  if (entry.opaque && type != EntryType::kDirectory) {
+    return absl::InvalidArgumentError("opaque, but no directory");
+  }
+  if (entry.mtime < absl::FromUnixSeconds(-kMtimeSecondsMax) ||
+      entry.mtime > absl::FromUnixSeconds(kMtimeSecondsMax)) {
+    return absl::InvalidArgumentError("mtime out of range");
+  }
+  return CheckXattrs(entry, limits);
+}
+
+absl::Status CheckEntry(const TableEntry& entry, const TableLimits& limits) {
+  RETURN_IF_ERROR(CheckPath(entry.path, limits));
+  RETURN_IF_ERROR(CheckFields(entry, limits)) << Shown(entry.path);
+  return absl::OkStatus();
+}
+
+absl::Status CheckOrder(const TableEntry& before, const TableEntry& entry) {
+  if (!PathLess(before.path, entry.path)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        Shown(entry.path), before.path == entry.path ? " is there twice" : " is not in order"));
+  }
+  // All that is under a path follows it at once, so looking at neighbours is enough.
+  if (before.type != EntryType::kDirectory && IsUnder(entry.path, before.path)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Shown(entry.path), " is under a ", std::string(EntryTypeName(before.type))));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckEntryCount(uint64_t count, const TableLimits& limits) {
+  if (count <= static_cast<uint64_t>(limits.entries_max)) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("more than entries_max ", limits.entries_max, " entries"));
+}
+
+bool SameInode(const TableEntry& a, const TableEntry& b) {
+  return a.mode == b.mode && a.uid == b.uid && a.gid == b.gid && a.mtime == b.mtime &&
+         a.content == b.content && a.xattrs == b.xattrs;
+}
+
+absl::Status CheckHardLink(const TableEntry& entry, const TableEntry& first) {
+  for (const TableEntry* name : {&entry, &first}) {
+    if (name->type == EntryType::kFile) continue;
+    return absl::InvalidArgumentError(absl::StrCat("hard link between ", Shown(entry.path), " and ",
+                                                   Shown(first.path), ", of which one is a ",
+                                                   std::string(EntryTypeName(name->type))));
+  }
+  if (!SameInode(entry, first)) {
+    return absl::InvalidArgumentError(absl::StrCat(Shown(entry.path), " is a hard link to ",
+                                                   Shown(first.path),
+                                                   ", which has other metadata or content"));
+  }
+  return absl::OkStatus();
+}
+
+// Index of the last name that each entry's hard link leads to; its own for all others.
+absl::StatusOr<std::vector<size_t>> ResolveHardLinks(const std::vector<TableEntry>& entries) {
+  std::vector<size_t> target(entries.size());
+  for (size_t i = 0; i < entries.size(); ++i) {
+    target[i] = i;
+    if (entries[i].hard_link_to.empty()) continue;
+    const auto found = std::lower_bound(entries.begin(), entries.end(), entries[i].hard_link_to,
+                                        [](const TableEntry& entry, const std::string& path) {
+                                          return PathLess(entry.path, path);
+                                        });
+    if (found == entries.end() || found->path != entries[i].hard_link_to) {
+      return absl::InvalidArgumentError(absl::StrCat(Shown(entries[i].path), " is a hard link to ",
+                                                     Shown(entries[i].hard_link_to),
+                                                     ", which is not there"));
+    }
+    target[i] = static_cast<size_t>(found - entries.begin());
+  }
+  // Pointer doubling: after k rounds each entry knows the 2^k-th of its chain.
+  for (size_t length = 1; length < entries.size(); length *= 2) {
+    bool changed = false;
+    std::vector<size_t> next(target.size());
+    for (size_t i = 0; i < target.size(); ++i) {
+      next[i] = target[target[i]];
+      changed |= next[i] != target[i];
+    }
+    target.swap(next);
+    if (!changed) break;
+  }
+  return target;
+}
+
+// Makes every hard link name the first of its group.
+absl::Status NormalizeHardLinks(std::vector<TableEntry>& entries) {
+  if (std::all_of(entries.begin(), entries.end(),
+                  [](const TableEntry& entry) { return entry.hard_link_to.empty(); })) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::vector<size_t> target, ResolveHardLinks(entries));
+  std::vector<size_t> first(entries.size(), entries.size());
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (!entries[target[i]].hard_link_to.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Shown(entries[i].path), " is a hard link that leads in a circle"));
+    }
+    first[target[i]] = std::min(first[target[i]], i);
+  }
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const size_t start = first[target[i]];
+    if (start == i) continue;
+    RETURN_IF_ERROR(CheckHardLink(entries[i], entries[start]));
+  }
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const size_t start = first[target[i]];
+    entries[i].hard_link_to = start == i ? "" : entries[start].path;
+  }
+  return absl::OkStatus();
+}
+
+// Type to xattrs, but neither path, time nor hard link: what all encodings have in common.
+void AppendAttributes(const TableEntry& entry, uint8_t flags, std::string* out) {
+  if (entry.opaque) flags |= kOpaqueFlag;
+  if (!entry.xattrs.empty()) flags |= kXattrsFlag;
+  out->push_back(static_cast<char>(static_cast<uint8_t>(entry.type) | flags));
+  if (entry.type == EntryType::kWhiteout) return;
+  AppendVarint(entry.mode, out);
+  AppendVarint(entry.uid, out);
+  AppendVarint(entry.gid, out);
+  if (entry.type == EntryType::kFile) {
+    AppendVarint(static_cast<uint64_t>(entry.size_bytes()), out);
+    out->append(entry.content.raw().data(), entry.content.raw().size());
+  } else if (entry.type == EntryType::kSymlink) {
+    AppendCounted(entry.link_target, out);
+  } else if (IsDevice(entry.type)) {
+    AppendVarint(entry.device_major, out);
+    AppendVarint(entry.device_minor, out);
+  }
+  if (entry.xattrs.empty()) return;
+  AppendVarint(entry.xattrs.size(), out);
+  for (const auto& [name, value] : entry.xattrs) {
+    AppendCounted(name, out);
+    AppendCounted(value, out);
+  }
+}
+
+void AppendTime(absl::Time time, std::string* out) {
+  const timespec value = absl::ToTimespec(time);
+  const int64_t seconds = value.tv_sec;
+  AppendVarint(static_cast<uint64_t>(seconds) << 1 ^ static_cast<uint64_t>(seconds >> 63), out);
+  AppendVarint(static_cast<uint64_t>(value.tv_nsec), out);
+}
+
+absl::Time ReadTime(WireReader& reader) {
+  const uint64_t zigzag = reader.Varint();
+  const auto seconds = static_cast<int64_t>(zigzag >> 1 ^ (~(zigzag & 1) + 1));
+  const uint64_t nanoseconds = reader.Varint();
+  // What is out of range becomes a time that CheckFields() or the comparison of bytes refuses.
+  if (nanoseconds >= 1'000'000'000) return absl::InfiniteFuture();
+  return absl::FromUnixSeconds(seconds) + absl::Nanoseconds(nanoseconds);
+}
+
+uint32_t ReadUint32(WireReader& reader) { return static_cast<uint32_t>(reader.Varint()); }
+
+void ReadXattrs(WireReader& reader, const TableLimits& limits, TableEntry* entry) {
+  const uint64_t count = reader.Varint();
+  // Every xattr has a name, so more than this is over the limit in bytes as well.
+  if (count > static_cast<uint64_t>(limits.xattr_bytes_max)) return reader.Fail();
+  for (uint64_t i = 0; i < count && reader.ok(); ++i) {
+    const absl::string_view name = reader.Counted();
+    const absl::string_view value = reader.Counted();
+    entry->xattrs.emplace_hint(entry->xattrs.end(), name, value);
+  }
+}
+
+// Reads what AppendAttributes() wrote; the flags say what else follows.
+uint8_t ReadAttributes(WireReader& reader, const TableLimits& limits, TableEntry* entry) {
+  const uint8_t first = reader.Byte();
+  entry->type = static_cast<EntryType>(first & kTypeMask);
+  entry->opaque = (first & kOpaqueFlag) != 0;
+  if (entry->type == EntryType::kWhiteout) return first;
+  entry->mode = ReadUint32(reader);
+  entry->uid = ReadUint32(reader);
+  entry->gid = ReadUint32(reader);
+  if (entry->type == EntryType::kFile) {
+    const uint64_t size_bytes = reader.Varint();
+    const absl::string_view raw = reader.Bytes(sizeof(Digest::Hash));
+    Digest::Hash hash{};
+    std::copy(raw.begin(), raw.end(), hash.begin());
+    entry->content = Digest(hash, static_cast<int64_t>(size_bytes));
+  } else if (entry->type == EntryType::kSymlink) {
+    entry->link_target = std::string(reader.Counted());
+  } else if (IsDevice(entry->type)) {
+    entry->device_major = ReadUint32(reader);
+    entry->device_minor = ReadUint32(reader);
+  }
+  if ((first & kXattrsFlag) != 0) ReadXattrs(reader, limits, entry);
+  return first;
+}
+
+size_t SharedPrefix(absl::string_view a, absl::string_view b) {
+  const size_t size = std::min(a.size(), b.size());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + size, b.begin()).first -
+                             a.begin());
+}
+
+absl::Status NotATable(absl::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("not a table of contents: ", why));
+}
+
+// Names of one inode within a selection of entries, whatever they link to outside of it.
+class HardLinkGroups {
+ public:
+  using Key = std::pair<size_t, absl::string_view>;  // Layer, and path of the first name in it.
+
+  // To be called for all entries of the selection before First().
+  void Add(const TableEntry& entry, size_t layer = 0) {
+    if (!entry.hard_link_to.empty()) firsts_.try_emplace(Key(layer, entry.hard_link_to));
+  }
+  bool empty() const { return firsts_.empty(); }
+
+  // For the entries in order: null if the entry is the first name of its inode that the selection
+  // has, or the only one; else that first name.
+  const std::string* First(const TableEntry& entry, size_t layer = 0) {
+    if (firsts_.empty() || entry.type != EntryType::kFile) return nullptr;
+    const auto group =
+        firsts_.find(Key(layer, entry.hard_link_to.empty() ? entry.path : entry.hard_link_to));
+    if (group == firsts_.end()) return nullptr;
+    if (group->second != nullptr) return group->second;
+    group->second = &entry.path;
+    return nullptr;
+  }
+
+ private:
+  absl::flat_hash_map<Key, const std::string*> firsts_;
+};
+
+// Digests of the directories of a selection, from the inside out. Entries come in order.
+class ContentHasher {
+ public:
+  // `root` is the path of the selected directory, `entry` its entry or null.
+  ContentHasher(absl::string_view root, const TableEntry* entry) { Open(root, entry); }
+
+  void Add(const TableEntry& entry) {
+    const absl::string_view parent = ParentOf(entry.path);
+    CloseUntilAbove(entry.path);
+    while (path().size() < parent.size()) OpenNextTowards(parent);
+    if (entry.type == EntryType::kDirectory) {
+      Open(entry.path, &entry);
+      return;
+    }
+    AppendCounted(entry.name(), &buffer());
+    AppendAttributes(entry, 0, &buffer());
+  }
+
+  Digest Finish() {
+    while (depth_ > 1) Close();
+    hash_.Update(buffer());
+    return hash_.Finish();
+  }
+
+ private:
+  struct Frame {
+    absl::string_view path;
+    std::string buffer;
+  };
+
+  absl::string_view path() const { return frames_[depth_ - 1].path; }
+  std::string& buffer() { return frames_[depth_ - 1].buffer; }
+
+  void CloseUntilAbove(absl::string_view path_below) {
+    while (!IsUnder(path_below, path())) Close();
+  }
+
+  // Opens the next directory on the way to `target` that has no entry of its own.
+  void OpenNextTowards(absl::string_view target) {
+    const size_t start = path().empty() ? 0 : path().size() + 1;
+    Open(target.substr(0, target.find('/', start)), nullptr);
+  }
+
+  void Open(absl::string_view path, const TableEntry* entry) {
+    if (depth_ == frames_.size()) frames_.emplace_back();
+    Frame& frame = frames_[depth_++];  // Frames are kept for their buffers.
+    frame.path = path;
+    frame.buffer.clear();
+    if (entry == nullptr) {
+      frame.buffer.push_back(kImpliedDirectory);
+    } else {
+      AppendAttributes(*entry, 0, &frame.buffer);
+    }
+  }
+
+  void Close() {
+    hash_.Update(buffer());
+    const Digest digest = hash_.Finish();
+    const absl::string_view closed = path();
+    --depth_;
+    const size_t start = path().empty() ? 0 : path().size() + 1;
+    AppendCounted(closed.substr(start), &buffer());
+    // The same type byte as an entry's, so that no file's attributes read like a directory's
+    // digest.
+    buffer().push_back(static_cast<char>(EntryType::kDirectory));
+    buffer().append(digest.raw().data(), digest.raw().size());
+  }
+
+  std::vector<Frame> frames_;
+  size_t depth_ = 0;
+  Sha256 hash_;
+};
+
+// What Merge() has so far: entries of the layers' tables, in order.
+struct MergedEntry {
+  const TableEntry* entry;
+  size_t layer;
+};
+
+// The first item from `first` on of which `before` is false; it is true of all items in front of
+// that one. Cheap if they are few: a small layer must not cost a pass over a big one.
+template <typename Iterator, typename Predicate>
+Iterator Gallop(Iterator first, Iterator last, Predicate before) {
+  for (std::ptrdiff_t step = 1; first != last; step *= 2) {
+    const Iterator probe = first + std::min<std::ptrdiff_t>(step, last - first);
+    if (!before(*(probe - 1))) return std::partition_point(first, probe, before);
+    first = probe;
+  }
+  return last;
+}
+
+std::vector<MergedEntry> MergeLayer(const std::vector<MergedEntry>& below, const Table& table,
+                                    size_t layer) {
+  std::vector<MergedEntry> merged;
+  merged.reserve(below.size() + table.size());
+  auto lower = below.begin();
+  for (const TableEntry& upper : table.entries()) {
+    const auto same_or_after = Gallop(lower, below.end(), [&](const MergedEntry& item) {
+      return PathLess(item.entry->path, upper.path);
+    });
+    merged.insert(merged.end(), lower, same_or_after);
+    lower = same_or_after;
+    // A layer may lack the directories above its entries; they still replace a non-directory, which
+    // then is the last before them in order.
+    if (!merged.empty() && merged.back().entry->type != EntryType::kDirectory &&
+        IsUnder(upper.path, merged.back().entry->path)) {
+      merged.pop_back();
+    }
+    const bool merges = upper.type == EntryType::kDirectory && !upper.opaque;
+    lower = Gallop(lower, below.end(), [&](const MergedEntry& item) {
+      return item.entry->path == upper.path || (!merges && IsUnder(item.entry->path, upper.path));
+    });
+    if (upper.type != EntryType::kWhiteout) merged.push_back({&upper, layer});
+  }
+  merged.insert(merged.end(), lower, below.end());
+  return merged;
+}
+
+TableEntry ImpliedDirectory(absl::string_view path) {
+  TableEntry entry;
+  entry.path = std::string(path);
+  entry.type = EntryType::kDirectory;
+  entry.mode = 0755;
+  return entry;
+}
+
+// Appends the directories above `path` that are neither in `entries` nor the root. `entries` is in
+// order and all in it comes before `path`.
+void AppendMissingParents(absl::string_view path, std::vector<TableEntry>* entries) {
+  const absl::string_view before = entries->empty() ? "" : absl::string_view(entries->back().path);
+  for (size_t slash = path.find('/'); slash != absl::string_view::npos;
+       slash = path.find('/', slash + 1)) {
+    const absl::string_view parent = path.substr(0, slash);
+    if (before != parent && !IsUnder(before, parent)) {
+      entries->push_back(ImpliedDirectory(parent));
+      return AppendMissingParents(path, entries);  // `before` may be gone: look again.
+    }
+  }
+}
+
+}  // namespace
+
+absl::string_view EntryTypeName(EntryType type) {
+  switch (type) {
+    case EntryType::kDirectory:
+      return "directory";
+    case EntryType::kFile:
+      return "file";
+    case EntryType::kSymlink:
+      return "symlink";
+    case EntryType::kCharDevice:
+      return "char device";
+    case EntryType::kBlockDevice:
+      return "block device";
+    case EntryType::kFifo:
+      return "fifo";
+    case EntryType::kWhiteout:
+      return "whiteout";
+  }
+  return "thing of unknown type";
+}
+
+absl::string_view TableEntry::name() const {
+  return absl::string_view(path).substr(path.rfind('/') + 1);
+}
+
+bool PathLess(absl::string_view a, absl::string_view b) {
+  const size_t i = SharedPrefix(a, b);
+  if (i == a.size() || i == b.size()) return a.size() < b.size();
+  if (a[i] == '/') return true;
+  if (b[i] == '/') return false;
+  return static_cast<uint8_t>(a[i]) < static_cast<uint8_t>(b[i]);
+}
+
+absl::StatusOr<Table> Table::FromEntries(std::vector<TableEntry> entries,
+                                         const TableLimits& limits) {
+  const auto less = [](const TableEntry& a, const TableEntry& b) {
+    return PathLess(a.path, b.path);
+  };
+  RETURN_IF_ERROR(CheckEntryCount(entries.size(), limits));
+  for (const TableEntry& entry : entries) RETURN_IF_ERROR(CheckEntry(entry, limits));
+  if (!std::is_sorted(entries.begin(), entries.end(), less)) {
+    std::sort(entries.begin(), entries.end(), less);
+  }
+  for (size_t i = 1; i < entries.size(); ++i) {
+    RETURN_IF_ERROR(CheckOrder(entries[i - 1], entries[i]));
+  }
+  RETURN_IF_ERROR(NormalizeHardLinks(entries));
+  return Table(std::move(entries));
+}
+
+std::string Table::Encode() const {
+  std::string out(kMagic);
+  std::string index;
+  absl::flat_hash_map<absl::string_view, size_t> first_names;
+  for (const TableEntry& entry : entries_) {
+    if (!entry.hard_link_to.empty()) first_names.try_emplace(entry.hard_link_to, 0);
+  }
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const TableEntry& entry = entries_[i];
+    size_t shared = 0;
+    if (i % kEntriesPerBlock == 0) {
+      AppendVarint(out.size(), &index);
+      AppendCounted(entry.path, &index);
+    } else {
+      shared = SharedPrefix(entries_[i - 1].path, entry.path);
+    }
+    AppendVarint(shared, &out);
+    AppendCounted(absl::string_view(entry.path).substr(shared), &out);
+    AppendAttributes(entry, entry.hard_link_to.empty() ? 0 : kLinkFlag, &out);
+    if (entry.type == EntryType::kWhiteout) continue;
+    AppendTime(entry.mtime, &out);
+    if (!entry.hard_link_to.empty()) {
+      AppendVarint(first_names.at(entry.hard_link_to), &out);
+    } else if (!first_names.empty()) {
+      const auto found = first_names.find(entry.path);
+      if (found != first_names.end()) found->second = i;
+    }
+  }
+  const size_t index_offset = out.size();
+  out.append(index);
+  AppendFixed64(index_offset, &out);
+  AppendFixed64(entries_.size(), &out);
+  return out;
+}
+
+absl::StatusOr<Table> Table::Decode(absl::string_view bytes, const TableLimits& limits) {
+  if (static_cast<int64_t>(bytes.size()) > limits.table_bytes_max) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "a table of ", bytes.size(), " bytes, over table_bytes_max ", limits.table_bytes_max));
+  }
+  if (bytes.size() < kMagic.size() + kTrailerBytes || !absl::StartsWith(bytes, kMagic)) {
+    return NotATable(absl::StrCat("it does not begin with ", kMagic));
+  }
+  WireReader trailer(bytes.substr(bytes.size() - kTrailerBytes));
+  const uint64_t index_offset = trailer.Fixed64();
+  const uint64_t count = trailer.Fixed64();
+  RETURN_IF_ERROR(CheckEntryCount(count, limits));
+  if (index_offset < kMagic.size() || index_offset > bytes.size() - kTrailerBytes ||
+      count > index_offset / kEntryBytesMin) {
+    return NotATable("its last bytes do not fit its size");
+  }
+  WireReader reader(bytes.substr(kMagic.size(), index_offset - kMagic.size()));
+  std::vector<TableEntry> entries(count);
+  for (size_t i = 0; i < count; ++i) {
+    TableEntry& entry = entries[i];
+    const uint64_t shared = reader.Varint();
+    const absl::string_view rest = reader.Counted();
+    const size_t shared_max = i == 0 ? 0 : entries[i - 1].path.size();
+    if (!reader.ok() || shared > shared_max) return NotATable("it is cut off or damaged");
+    entry.path.reserve(shared + rest.size());
+    if (shared > 0) entry.path.assign(entries[i - 1].path, 0, shared);
+    entry.path.append(rest.data(), rest.size());
+    const uint8_t flags = ReadAttributes(reader, limits, &entry);
+    if (entry.type < EntryType::kDirectory || entry.type > EntryType::kWhiteout) {
+      return NotATable(absl::StrCat("an entry of unknown type ", flags & kTypeMask));
+    }
+    if (entry.type != EntryType::kWhiteout) entry.mtime = ReadTime(reader);
+    if ((flags & kLinkFlag) != 0) {
+      const uint64_t first = reader.Varint();
+      if (!reader.ok() || first >= i || !entries[first].hard_link_to.empty()) {
+        return NotATable("a hard link to no earlier entry");
+      }
+      RETURN_IF_ERROR(CheckHardLink(entry, entries[first]));
+      entry.hard_link_to = entries[first].path;
+    }
+    if (!reader.ok()) return NotATable("it is cut off or damaged");
+    RETURN_IF_ERROR(CheckEntry(entry, limits)) << "table of contents";
+    if (i == 0) continue;
+    RETURN_IF_ERROR(CheckOrder(entries[i - 1], entry)) << "table of contents";
+  }
+  Table table(std::move(entries));
+  // One table, one encoding: else two blobs could name the same layer. Writing it again also checks
+  // the index and that no bytes are left over.
+  if (table.Encode() != bytes) return NotATable("it is not in canonical form");
+  return table;
+}
+
+const TableEntry* Table::Find(absl::string_view path) const {
+  const absl::Span<const TableEntry> subtree = Subtree(path);
+  return !subtree.empty() && subtree.front().path == path ? &subtree.front() : nullptr;
+}
+
+bool Table::IsDirectory(absl::string_view path) const {
+  if (path.empty()) return true;
+  const absl::Span<const TableEntry> subtree = Subtree(path);
+  return !subtree.empty() &&
+         (subtree.front().path != path || subtree.front().type == EntryType::kDirectory);
+}
+
+absl::Span<const TableEntry> Table::Subtree(absl::string_view path) const {
+  const auto first = std::lower_bound(
+      entries_.begin(), entries_.end(), path,
+      [](const TableEntry& entry, absl::string_view key) { return PathLess(entry.path, key); });
+  const auto last = std::partition_point(first, entries_.end(), [&](const TableEntry& entry) {
+    return entry.path == path || IsUnder(entry.path, path);
+  });
+  return absl::MakeConstSpan(entries_).subspan(first - entries_.begin(), last - first);
+}
+
+std::vector<const TableEntry*> Table::Children(absl::string_view path) const {
+  std::vector<const TableEntry*> children;
+  const size_t start = path.empty() ? 0 : path.size() + 1;
+  const absl::Span<const TableEntry> subtree = Subtree(path);
+  for (auto entry = subtree.begin(); entry != subtree.end();) {
+    if (entry->path == path) {
+      ++entry;
+      continue;
+    }
+    const absl::string_view child =
+        absl::string_view(entry->path).substr(0, entry->path.find('/', start));
+    if (entry->path == child) children.push_back(&*entry);
+    ++entry;
+    if (entry == subtree.end() || !IsUnder(entry->path, child)) continue;
+    entry = std::partition_point(
+        entry, subtree.end(), [&](const TableEntry& other) { return IsUnder(other.path, child); });
+  }
+  return children;
+}
+
+absl::StatusOr<Digest> Table::ContentDigest(absl::string_view path) const {
+  absl::Span<const TableEntry> selection = Subtree(path);
+  if (selection.empty() && !path.empty()) {
+    return absl::NotFoundError(absl::StrCat(Shown(path), " is not in the table"));
+  }
+  std::string encoding(kContentVersion);
+  const TableEntry* top = nullptr;
+  if (!selection.empty() && selection.front().path == path) {
+    top = &selection.front();
+    selection.remove_prefix(1);
+  }
+  if (top != nullptr && top->type != EntryType::kDirectory) {
+    AppendAttributes(*top, 0, &encoding);
+    return DigestOf(encoding);
+  }
+  ContentHasher hasher(path, top);
+  HardLinkGroups links;
+  for (const TableEntry& entry : selection) {
+    hasher.Add(entry);
+    links.Add(entry);
+  }
+  encoding.push_back(static_cast<char>(EntryType::kDirectory));
+  const Digest directory = hasher.Finish();
+  encoding.append(directory.raw().data(), directory.raw().size());
+  if (!links.empty()) {
+    const size_t start = path.empty() ? 0 : path.size() + 1;
+    for (const TableEntry& entry : selection) {
+      const std::string* first = links.First(entry);
+      if (first == nullptr) continue;
+      AppendCounted(absl::string_view(entry.path).substr(start), &encoding);
+      AppendCounted(absl::string_view(*first).substr(start), &encoding);
+    }
+  }
+  return DigestOf(encoding);
+}
+
+Digest Table::CanonicalDigest(absl::Time step_start, absl::Time step_end) const {
+  constexpr size_t kFlushBytes = 64 * 1024;
+  const absl::Time start = absl::FromUnixSeconds(absl::ToUnixSeconds(step_start - kFileClockLag));
+  Sha256 hash;
+  std::string buffer(kCanonicalVersion);
+  for (const TableEntry& entry : entries_) {
+    AppendCounted(entry.path, &buffer);
+    AppendAttributes(entry, entry.hard_link_to.empty() ? 0 : kLinkFlag, &buffer);
+    if (entry.type == EntryType::kWhiteout) continue;
+    const bool now = start <= entry.mtime && entry.mtime <= step_end;
+    buffer.push_back(now ? 1 : 0);
+    if (!now) AppendTime(entry.mtime, &buffer);
+    if (!entry.hard_link_to.empty()) AppendCounted(entry.hard_link_to, &buffer);
+    if (buffer.size() < kFlushBytes) continue;
+    hash.Update(buffer);
+    buffer.clear();
+  }
+  hash.Update(buffer);
+  return hash.Finish();
+}
+
+Table Table::Merge(absl::Span<const Table* const> base_to_top) {
+  std::vector<MergedEntry> merged;
+  for (size_t layer = 0; layer < base_to_top.size(); ++layer) {
+    merged = MergeLayer(merged, *base_to_top[layer], layer);
+  }
+  HardLinkGroups links;
+  for (const MergedEntry& item : merged) links.Add(*item.entry, item.layer);
+  std::vector<TableEntry> entries;
+  entries.reserve(merged.size());
+  for (const MergedEntry& item : merged) {
+    AppendMissingParents(item.entry->path, &entries);
+    entries.push_back(*item.entry);
+    entries.back().opaque = false;
+    const std::string* first = links.First(*item.entry, item.layer);
+    entries.back().hard_link_to = first == nullptr ? "" : *first;
+  }
+  return Table(std::move(entries));
+}
+
+}  // namespace farm
