@@ -1,0 +1,20 @@
+#ifndef FARM_OCI_BLOB_DOWNLOAD_H_
+#define FARM_OCI_BLOB_DOWNLOAD_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "base/byte_stream.h"
+#include "oci/registry_transport.h"
+
+namespace farm {
+
+// Registry::FetchBlob over HTTP: a broken connection is resumed by a range request, with the next
+// mirror or the registry itself.
+absl::Status DownloadBlob(RegistryTransport& transport, const Reference& repository,
+                          const Descriptor& blob, int64_t offset, ByteSink& sink,
+                          const RegistryCall& call);
+
+}  // namespace farm
+
+#endif  // FARM_OCI_BLOB_DOWNLOAD_H_

@@ -1,0 +1,53 @@
+#ifndef FARM_OCI_DOCKER_CREDENTIALS_H_
+#define FARM_OCI_DOCKER_CREDENTIALS_H_
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "oci/registry.h"
+
+namespace farm {
+
+// The credentials that `docker login` left in config.json. Safe for concurrent reads.
+//
+//   ASSIGN_OR_RETURN(DockerCredentials docker, DockerCredentials::Load());
+//   ASSIGN_OR_RETURN(std::optional<RegistryCredential> found, docker.Find("docker.io"));
+class DockerCredentials {
+ public:
+  static constexpr int64_t kConfigBytesMax = 8 << 20;
+  static constexpr int64_t kHelperOutputBytesMax = 1 << 20;
+  static constexpr absl::Duration kHelperTimeout = absl::Seconds(30);
+
+  DockerCredentials() = default;  // Knows none.
+
+  // Reads $DOCKER_CONFIG/config.json or ~/.docker/config.json. A missing file knows none.
+  // INVALID_ARGUMENT, naming the file, if it is no such document.
+  static absl::StatusOr<DockerCredentials> Load();
+  static absl::StatusOr<DockerCredentials> LoadFile(const std::string& path);
+  static absl::StatusOr<DockerCredentials> Parse(absl::string_view json);
+
+  // Credentials for a registry host as references name it; empty if there are none. Asks, in
+  // docker's order, the host's credential helper or the credentials store (the program
+  // docker-credential-NAME in $PATH), else the file itself.
+  //   UNAVAILABLE        the helper is not there, fails, or takes longer than kHelperTimeout
+  //   INVALID_ARGUMENT   its answer or the file's entry makes no sense
+  absl::StatusOr<std::optional<RegistryCredential>> Find(absl::string_view host) const;
+
+  // Those of several hosts. A host whose helper fails is an error.
+  absl::StatusOr<RegistryAuth> FindAll(const std::vector<std::string>& hosts) const;
+
+ private:
+  std::map<std::string, RegistryCredential> auths_;  // By canonical host.
+  std::map<std::string, std::string> helpers_;       // Canonical host → helper's NAME.
+  std::map<std::string, std::string> server_names_;  // Canonical host → key in the file.
+  std::string store_;                                // NAME of the store of all others.
+};
+
+}  // namespace farm
+
+#endif  // FARM_OCI_DOCKER_CREDENTIALS_H_
