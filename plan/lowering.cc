@@ -1,0 +1,170 @@
+#include "plan/lowering.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "dockerfile/expand.h"
+#include "oci/reference.h"
+#include "plan/platform_proto.h"
+
+namespace farm {
+namespace {
+
+// BuildKit's mark in the history of images.
+constexpr char kHistoryComment[] = "buildkit.dockerfile.v0";
+
+VariableLookup LookupIn(const StageState& stage) {
+  return [&stage](absl::string_view name) { return stage.env.Get(name); };
+}
+
+absl::StatusOr<Expansion> Expand(const PlanBuild& build, const StageState& stage,
+                                 const Instruction& instruction, absl::string_view word) {
+  const Expander expander({.escape = build.file.escape}, LookupIn(stage));
+  absl::StatusOr<Expansion> expansion = expander.Expand(word);
+  if (!expansion.ok()) return ErrorIn(build, instruction, expansion.status().message());
+  return expansion;
+}
+
+// "[build 2/5] RUN make": the instruction as written, with variables.
+std::string StepName(const PlanBuild& build, StageState& stage, const Instruction& instruction,
+                     const StepText& about) {
+  const Expander expander({.escape = build.file.escape,
+                           .keep_quotes = about.keep_quotes,
+                           .keep_unset = about.keep_quotes},
+                          [&](absl::string_view name) -> std::optional<std::string> {
+                            if (about.hidden.count(std::string(name)) != 0) return "****";
+                            return stage.env.Get(name);
+                          });
+  const std::string written = absl::StrCat(instruction.original, about.remark);
+  std::string text = expander.ExpandWord(written).value_or(written);
+  const size_t verb_end = std::min(text.find(' '), text.size());
+  text = absl::StrCat(absl::AsciiStrToUpper(text.substr(0, verb_end)), text.substr(verb_end));
+
+  ++stage.steps_named;
+  const int digits = static_cast<int>(absl::StrCat(stage.steps_total).size());
+  return absl::StrCat("[", stage.label, stage.label.empty() ? "" : " ",
+                      absl::StrFormat("%*d/%d] ", digits, stage.steps_named, stage.steps_total),
+                      stage.instructions.back().is_trigger ? "ONBUILD " : "", text);
+}
+
+}  // namespace
+
+void Environment::Set(absl::string_view name, absl::string_view value) {
+  const auto same = std::find_if(variables_.begin(), variables_.end(),
+                                 [name](const auto& variable) { return variable.first == name; });
+  if (same != variables_.end()) variables_.erase(same);
+  variables_.emplace_back(std::string(name), std::string(value));
+}
+
+std::optional<std::string> Environment::Get(absl::string_view name) const {
+  for (const auto& [known, value] : variables_) {
+    if (known == name) return value;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> Environment::ToList() const {
+  std::vector<std::string> list;
+  list.reserve(variables_.size());
+  for (const auto& [name, value] : variables_) list.push_back(absl::StrCat(name, "=", value));
+  return list;
+}
+
+absl::Status ErrorIn(const PlanBuild& build, const Instruction& instruction,
+                     absl::string_view message) {
+  return build.file.source->Error(instruction.position, message);
+}
+
+absl::StatusOr<std::string> ExpandIn(const PlanBuild& build, const StageState& stage,
+                                     const Instruction& instruction, absl::string_view word) {
+  ASSIGN_OR_RETURN(Expansion expansion, Expand(build, stage, instruction, word));
+  return std::move(expansion.text);
+}
+
+absl::StatusOr<std::vector<std::string>> ExpandWordsIn(const PlanBuild& build,
+                                                       const StageState& stage,
+                                                       const Instruction& instruction,
+                                                       absl::string_view word) {
+  ASSIGN_OR_RETURN(Expansion expansion, Expand(build, stage, instruction, word));
+  return std::move(expansion.words);
+}
+
+std::vector<std::string> Argv(const StageState& stage, const CommandLine& command) {
+  if (!command.shell_form) return command.words;
+  std::vector<std::string> argv = stage.image.config.shell;
+  if (argv.empty()) argv = {"/bin/sh", "-c"};
+  argv.push_back(absl::StrJoin(command.words, " "));
+  return argv;
+}
+
+absl::StatusOr<FileSystemRef> FileSystemOf(PlanBuild& build, const SourceRef& source,
+                                           const v1::Platform& platform,
+                                           const SourcePosition& position) {
+  switch (source.kind) {
+    case SourceRef::Kind::kScratch:
+      return FileSystemRef{};
+    case SourceRef::Kind::kStage:
+      return build.stages[source.stage].file_system;
+    case SourceRef::Kind::kImage:
+      break;
+  }
+  ImageKey key;
+  ASSIGN_OR_RETURN(key.name, CanonicalImage(build.file, source.image, position));
+  key.platform = PlatformFromProto(platform).ToString();
+  const auto image = build.resolved.find(key);
+  if (image == build.resolved.end()) {
+    return absl::FailedPreconditionError(absl::StrCat(position.ToString(), ": image ", key.name,
+                                                      " for ", key.platform, " is not resolved"));
+  }
+  const auto [index, is_new] =
+      build.base_indexes.emplace(key, static_cast<int>(build.plan.bases.size()));
+  if (is_new) {
+    build.plan.bases.push_back(image->second);
+    build.plan.bases.back().name = key.name;
+    build.plan.bases.back().platform = key.platform;
+  }
+  return FileSystemRef{FileSystemRef::Kind::kBase, index->second};
+}
+
+absl::StatusOr<std::string> CanonicalImage(const Dockerfile& file, absl::string_view image,
+                                           const SourcePosition& position) {
+  const absl::StatusOr<Reference> reference = Reference::Parse(image);
+  if (!reference.ok()) {
+    return file.source->Error(position, absl::StrCat("failed to parse stage name \"", image,
+                                                     "\": ", reference.status().message()));
+  }
+  return reference->WithDefaultTag().canonical();
+}
+
+PlanStep& AddStep(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                  StepText text) {
+  std::string name = StepName(build, stage, instruction, text);
+  PlanStep& step = build.plan.steps.emplace_back();
+  step.id = static_cast<int>(build.plan.steps.size()) - 1;
+  step.name = std::move(name);
+  step.instruction = std::move(text.history);
+  step.position = instruction.position;
+  step.source_line = std::string(build.file.source->Line(instruction.position.line));
+  step.parent = stage.file_system;
+  *step.identity.mutable_platform() = stage.platform;
+
+  AddHistory(stage, step.instruction);
+  stage.history.back().step = step.id;
+  stage.instructions.back().step = step.id;
+  stage.file_system = {FileSystemRef::Kind::kStep, step.id};
+  return step;
+}
+
+void AddHistory(StageState& stage, std::string created_by) {
+  stage.text_bytes += created_by.size() + sizeof(PlanHistory);
+  PlanHistory& line = stage.history.emplace_back();
+  line.created_by = std::move(created_by);
+  line.comment = kHistoryComment;
+}
+
+}  // namespace farm

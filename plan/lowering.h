@@ -1,0 +1,122 @@
+// What planner.cc and the files lower_*.cc share: the state of a stage while its instructions are
+// lowered one after the other, and what they do to it. Not for other libraries.
+#ifndef FARM_PLAN_LOWERING_H_
+#define FARM_PLAN_LOWERING_H_
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "dockerfile/instruction.h"
+#include "dockerfile/stage_graph.h"
+#include "plan/plan.h"
+#include "plan/planner.h"
+
+namespace farm {
+
+inline constexpr char kDefaultPath[] =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// Variables as a command sees them: ENV and ARG together, in the order in which they were last set.
+class Environment {
+ public:
+  void Set(absl::string_view name, absl::string_view value);
+  std::optional<std::string> Get(absl::string_view name) const;
+  std::vector<std::string> ToList() const;  // "NAME=value"
+
+ private:
+  std::vector<std::pair<std::string, std::string>> variables_;
+};
+
+struct StageState {
+  int index = 0;
+  v1::Platform platform;
+  std::string label;  // In step names: "build", "stage-0"; "" in a file of one stage.
+  FileSystemRef file_system;
+  Environment env;
+  std::vector<ArgDeclaration> args;  // With their values; those of base stages come first.
+  ImageConfig image;                 // Its history is that of the base image.
+  std::vector<PlanHistory> history;  // Of this file's instructions, those of base stages included.
+  bool has_cmd = false;              // This very stage has a CMD.
+  int steps_total = 0;               // For names; the base image counts as a step.
+  int steps_named = 0;
+  std::vector<PlanInstruction> instructions;  // The last one is being lowered.
+  size_t text_bytes = 0;                      // About what it adds to kPlanTextBytesMax.
+};
+
+struct PlanBuild {
+  const Dockerfile& file;
+  const PlanOptions& options;
+  const StageGraph& graph;
+  const ResolvedImages& resolved;
+  v1::Platform platform;  // Of the image.
+  Plan plan;
+  std::vector<StageState> stages;        // By index; those not needed stay empty.
+  std::map<ImageKey, int> base_indexes;  // -> index in plan.bases.
+  size_t text_bytes = 0;                 // Of the stages that are done.
+};
+
+// One function for each kind of instruction; the body's type must fit.
+absl::Status LowerRun(PlanBuild& build, StageState& stage, const Instruction& instruction);
+absl::Status LowerCopy(PlanBuild& build, StageState& stage, const Instruction& instruction);
+absl::Status LowerAdd(PlanBuild& build, StageState& stage, const Instruction& instruction);
+absl::Status LowerWorkdir(PlanBuild& build, StageState& stage, const Instruction& instruction);
+// All that change only the config: ARG, CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
+// MAINTAINER, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME.
+absl::Status LowerMetadata(PlanBuild& build, StageState& stage, const Instruction& instruction);
+
+absl::Status CheckSyntaxDirective(const Dockerfile& file, const PlanOptions& options);
+// "`what` is not supported yet`hint`"
+absl::Status UnsupportedAt(const Dockerfile& file, const SourcePosition& position,
+                           absl::string_view what, absl::string_view hint = "");
+
+// An error at `instruction`.
+absl::Status ErrorIn(const PlanBuild& build, const Instruction& instruction,
+                     absl::string_view message);
+
+// `word` with the stage's variables, quotes and escapes processed.
+absl::StatusOr<std::string> ExpandIn(const PlanBuild& build, const StageState& stage,
+                                     const Instruction& instruction, absl::string_view word);
+
+// The same, split into words where spaces are not quoted.
+absl::StatusOr<std::vector<std::string>> ExpandWordsIn(const PlanBuild& build,
+                                                       const StageState& stage,
+                                                       const Instruction& instruction,
+                                                       absl::string_view word);
+
+// The shell of the stage with `command.words` as its one argument; in the JSON form the words.
+std::vector<std::string> Argv(const StageState& stage, const CommandLine& command);
+
+// What `source` is in this plan; an image is that of `platform`. INVALID_ARGUMENT for an image
+// whose name cannot be one, FAILED_PRECONDITION for one that is not resolved.
+absl::StatusOr<FileSystemRef> FileSystemOf(PlanBuild& build, const SourceRef& source,
+                                           const v1::Platform& platform,
+                                           const SourcePosition& position);
+// "docker.io/library/alpine:latest"
+absl::StatusOr<std::string> CanonicalImage(const Dockerfile& file, absl::string_view image,
+                                           const SourcePosition& position);
+
+// How people are told of a step.
+struct StepText {
+  std::string history;
+  bool keep_quotes = false;      // As in ExpandOptions, for the name.
+  std::string remark;            // At the end of the name.
+  std::set<std::string> hidden;  // Variables that the name shows as "****".
+};
+
+// Adds a step on top of the stage's files, with its platform, name and line of history.
+PlanStep& AddStep(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                  StepText text);
+
+// Adds a line of history that makes no layer.
+void AddHistory(StageState& stage, std::string created_by);
+
+}  // namespace farm
+
+#endif  // FARM_PLAN_LOWERING_H_

@@ -1,0 +1,28 @@
+#include "plan/plan.h"
+
+#include <set>
+
+namespace farm {
+
+namespace {
+
+// The steps that must be done before `file_system` is whole. A linked step does not wait for what
+// is below it, so that has to be named as well.
+void AddStepsOf(const Plan& plan, FileSystemRef file_system, std::set<int>& steps) {
+  while (file_system.kind == FileSystemRef::Kind::kStep) {
+    const PlanStep& step = plan.steps[file_system.index];
+    if (!steps.insert(file_system.index).second || !step.link) return;
+    file_system = step.parent;
+  }
+}
+
+}  // namespace
+
+std::vector<int> PlanStep::Dependencies(const Plan& plan) const {
+  std::set<int> steps;
+  if (!link) AddStepsOf(plan, parent, steps);
+  for (const SourceRequest& request : sources) AddStepsOf(plan, request.from, steps);
+  return {steps.begin(), steps.end()};
+}
+
+}  // namespace farm

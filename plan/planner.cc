@@ -1,0 +1,487 @@
+#include "plan/planner.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/check.h"
+#include "base/status_macros.h"
+#include "dockerfile/mount.h"
+#include "dockerfile/parser.h"
+#include "dockerfile/stage_graph.h"
+#include "oci/reference.h"
+#include "plan/lowering.h"
+#include "plan/platform_proto.h"
+
+namespace farm {
+namespace {
+
+// Build arguments that every RUN sees without ARG, in no key; lower case is the same.
+constexpr absl::string_view kProxyArgs[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
+                                            "ALL_PROXY"};
+
+// What is known before any instruction is lowered.
+struct Outline {
+  StageGraph graph;
+  Platform platform;
+  int target = 0;
+  std::vector<bool> needed;
+  // Of each needed stage: the ONBUILD triggers of its base, as far as the base is resolved.
+  std::vector<std::vector<Instruction>> triggers;
+  std::vector<Platform> platforms;  // Of each stage.
+  std::vector<ImageKey> images;     // Each once, in the order of the file.
+};
+
+bool IsUnset(const v1::Platform& platform) {
+  return platform.os().empty() && platform.architecture().empty();
+}
+
+Platform BuildPlatform(const PlanOptions& options) {
+  const Platform build = IsUnset(options.build_platform)
+                             ? Platform::Host()
+                             : PlatformFromProto(options.build_platform);
+  return build.Normalized();
+}
+
+// Of the image.
+Platform TargetPlatform(const PlanOptions& options) {
+  if (IsUnset(options.platform)) return BuildPlatform(options);
+  return PlatformFromProto(options.platform).Normalized();
+}
+
+// The recorded triggers of what stage `stage` is built on.
+std::vector<std::string> TriggersOf(const Dockerfile& file, const StageGraph& graph,
+                                    const ResolvedImages& resolved, const Stage& stage,
+                                    const ImageKey& base_image) {
+  std::vector<std::string> triggers;
+  if (stage.base.kind == SourceRef::Kind::kImage) {
+    const auto image = resolved.find(base_image);
+    if (image != resolved.end()) triggers = image->second.config.config.on_build;
+  } else if (stage.base.kind == SourceRef::Kind::kStage) {
+    const Stage& base = graph.stages()[stage.base.stage];
+    for (size_t i = base.begin; i < base.end; ++i) {
+      const auto* onbuild = std::get_if<OnbuildInstruction>(&file.instructions[i].body);
+      if (onbuild != nullptr) triggers.push_back(onbuild->trigger);
+    }
+  }
+  return triggers;
+}
+
+// The platform of each stage: that of its --platform; but a stage on another one has that one's,
+// and scratch has the image's.
+absl::StatusOr<std::vector<Platform>> PlatformsOf(const Dockerfile& file, const StageGraph& graph,
+                                                  const Platform& of_image) {
+  std::vector<Platform> platforms;
+  for (const Stage& stage : graph.stages()) {
+    Platform platform = of_image;
+    if (!stage.platform.empty()) {
+      absl::StatusOr<Platform> parsed = Platform::Parse(stage.platform);
+      if (!parsed.ok()) {
+        return file.source->Error(stage.position,
+                                  absl::StrCat("failed to parse platform ", stage.platform, ": ",
+                                               parsed.status().message()));
+      }
+      if (stage.base.kind == SourceRef::Kind::kImage) platform = parsed->Normalized();
+    }
+    if (stage.base.kind == SourceRef::Kind::kStage) platform = platforms[stage.base.stage];
+    platforms.push_back(std::move(platform));
+  }
+  return platforms;
+}
+
+// Reads one needed stage: adds its triggers and their edges, and collects its images.
+class StageReader {
+ public:
+  StageReader(const Dockerfile& file, const ResolvedImages& resolved, Outline& outline)
+      : file_(file), resolved_(resolved), outline_(outline) {}
+
+  absl::Status Read(int index) {
+    const Stage stage = outline_.graph.stages()[index];
+    ImageKey base_image;
+    if (stage.base.kind == SourceRef::Kind::kImage) {
+      ASSIGN_OR_RETURN(base_image.name, CanonicalImage(file_, stage.base.image, stage.position));
+      base_image.platform = outline_.platforms[index].ToString();
+      images_[index].push_back(base_image);
+    }
+    for (const std::string& trigger :
+         TriggersOf(file_, outline_.graph, resolved_, stage, base_image)) {
+      ASSIGN_OR_RETURN(Instruction instruction, ParseTrigger(trigger, stage.position));
+      RETURN_IF_ERROR(ReadInstruction(index, instruction));
+      outline_.triggers[index].push_back(std::move(instruction));
+    }
+    for (size_t i = stage.begin; i < stage.end; ++i) {
+      RETURN_IF_ERROR(ReadInstruction(index, file_.instructions[i]));
+    }
+    return absl::OkStatus();
+  }
+
+  // In the order of the file, each once.
+  std::vector<ImageKey> Images() const {
+    std::vector<ImageKey> images;
+    for (const auto& [stage, of_stage] : images_) {
+      for (const ImageKey& image : of_stage) {
+        if (std::find(images.begin(), images.end(), image) == images.end()) images.push_back(image);
+      }
+    }
+    return images;
+  }
+
+ private:
+  absl::Status ReadInstruction(int stage, const Instruction& instruction) {
+    if (const auto* run = std::get_if<RunInstruction>(&instruction.body)) {
+      for (const std::string& mount : run->mounts) {
+        ASSIGN_OR_RETURN(const std::string from, MountSource(mount, instruction.position));
+        RETURN_IF_ERROR(
+            ReadSource(stage, from, StageGraph::SourceUse::kMount, instruction.position));
+      }
+    }
+    const auto* copy = std::get_if<CopyInstruction>(&instruction.body);
+    if (copy == nullptr) return absl::OkStatus();
+    return ReadSource(stage, copy->from, StageGraph::SourceUse::kCopy, instruction.position);
+  }
+
+  absl::Status ReadSource(int stage, const std::string& from, StageGraph::SourceUse use,
+                          const SourcePosition& position) {
+    if (from.empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const SourceRef source,
+                     outline_.graph.ResolveSource(from, stage, use, position));
+    if (source.kind == SourceRef::Kind::kStage) {
+      outline_.graph.AddDependency(stage, source.stage);
+    } else if (source.kind == SourceRef::Kind::kImage) {
+      ImageKey image;
+      ASSIGN_OR_RETURN(image.name, CanonicalImage(file_, source.image, position));
+      image.platform = outline_.platform.ToString();
+      images_[stage].push_back(std::move(image));
+    }
+    return absl::OkStatus();
+  }
+
+  const Dockerfile& file_;
+  const ResolvedImages& resolved_;
+  Outline& outline_;
+  std::map<int, std::vector<ImageKey>> images_;
+};
+
+absl::StatusOr<Outline> MakeOutline(const Dockerfile& file, const ResolvedImages& resolved,
+                                    const PlanOptions& options) {
+  RETURN_IF_ERROR(CheckSyntaxDirective(file, options));
+  ASSIGN_OR_RETURN(StageGraph graph, StageGraph::Create(file, StageGraphOptionsOf(options)));
+  const int stages = static_cast<int>(graph.stages().size());
+  Outline outline{std::move(graph), TargetPlatform(options), 0, {}, {}, {}, {}};
+  ASSIGN_OR_RETURN(outline.platforms, PlatformsOf(file, outline.graph, outline.platform));
+  ASSIGN_OR_RETURN(outline.target, outline.graph.FindTarget(options.target));
+  outline.triggers.resize(stages);
+
+  // From the last stage to the first, as all edges lead to earlier ones: a stage is read once all
+  // that may need it are.
+  StageReader reader(file, resolved, outline);
+  outline.needed = outline.graph.Needed(outline.target);
+  for (int stage = outline.target; stage >= 0; --stage) {
+    if (!outline.needed[stage]) continue;
+    RETURN_IF_ERROR(reader.Read(stage));
+    if (!outline.triggers[stage].empty()) outline.needed = outline.graph.Needed(outline.target);
+  }
+  outline.images = reader.Images();
+  return outline;
+}
+
+// A file of one stage shows no stage names, unless some COPY reads an image: that counts as a
+// stage.
+bool ShowsStageNames(const Dockerfile& file, const StageGraph& graph) {
+  if (graph.stages().size() > 1) return true;
+  const Stage& stage = graph.stages()[0];
+  for (size_t i = stage.begin; i < stage.end; ++i) {
+    const auto* copy = std::get_if<CopyInstruction>(&file.instructions[i].body);
+    if (copy == nullptr || copy->from.empty()) continue;
+    const absl::StatusOr<SourceRef> source = graph.ResolveSource(
+        copy->from, 0, StageGraph::SourceUse::kCopy, file.instructions[i].position);
+    if (source.ok() && source->kind != SourceRef::Kind::kStage) return true;
+  }
+  return false;
+}
+
+bool MakesStep(const Instruction& instruction) {
+  const InstructionBody& body = instruction.body;
+  return std::holds_alternative<RunInstruction>(body) ||
+         std::holds_alternative<CopyInstruction>(body) ||
+         std::holds_alternative<AddInstruction>(body) ||
+         std::holds_alternative<WorkdirInstruction>(body);
+}
+
+// Numbers of BuildKit: the image of FROM is the first step; each trigger counts, whatever it is;
+// and so does a WORKDIR of "/", which then makes no step.
+int StepsTotal(const Dockerfile& file, const Stage& stage, size_t triggers) {
+  int total = static_cast<int>(triggers) + (stage.base.kind == SourceRef::Kind::kImage ? 1 : 0);
+  for (size_t i = stage.begin; i < stage.end; ++i) total += MakesStep(file.instructions[i]) ? 1 : 0;
+  return total;
+}
+
+// True if the image has no files at all. (Very old ones have layers that only history tells.)
+bool IsEmptyImage(const ImageConfig& config) {
+  return config.diff_ids.empty() &&
+         std::all_of(config.history.begin(), config.history.end(),
+                     [](const HistoryEntry& entry) { return entry.empty_layer; });
+}
+
+ImageConfig EmptyImage(const Platform& platform) {
+  ImageConfig image;
+  image.platform = platform;
+  image.config.working_dir = "/";
+  image.config.env = {absl::StrCat("PATH=", kDefaultPath)};
+  return image;
+}
+
+std::pair<absl::string_view, absl::string_view> SplitVariable(absl::string_view line) {
+  const size_t equal = line.find('=');
+  if (equal == line.npos) return {line, ""};
+  return {line.substr(0, equal), line.substr(equal + 1)};
+}
+
+// What a stage takes over from the config it starts with.
+void StartFromConfig(StageState& stage) {
+  ContainerConfig& config = stage.image.config;
+  config.on_build.clear();  // Run now; they are not inherited further.
+  const bool has_path =
+      std::any_of(config.env.begin(), config.env.end(),
+                  [](const std::string& line) { return SplitVariable(line).first == "PATH"; });
+  if (!has_path) config.env.push_back(absl::StrCat("PATH=", kDefaultPath));
+  for (const std::string& line : config.env) {
+    const auto [name, value] = SplitVariable(line);
+    stage.env.Set(name, value);
+  }
+  if (!config.working_dir.empty() && !absl::StartsWith(config.working_dir, "/")) {
+    config.working_dir = absl::StrCat("/", config.working_dir);
+  }
+}
+
+absl::Status StartStage(PlanBuild& build, const Stage& stage, StageState& state) {
+  switch (stage.base.kind) {
+    case SourceRef::Kind::kScratch:
+      state.image = EmptyImage(PlatformFromProto(build.platform));
+      break;
+    case SourceRef::Kind::kStage: {
+      const StageState& base = build.stages[stage.base.stage];
+      state.file_system = base.file_system;
+      state.env = base.env;
+      state.args = base.args;
+      state.image = base.image;
+      state.history = base.history;
+      state.text_bytes = base.text_bytes;
+      break;
+    }
+    case SourceRef::Kind::kImage: {
+      ASSIGN_OR_RETURN(state.file_system,
+                       FileSystemOf(build, stage.base, state.platform, stage.position));
+      state.image = build.plan.bases[state.file_system.index].config;
+      state.image.created.reset();
+      state.image.diff_ids.clear();
+      state.steps_named = IsEmptyImage(build.plan.bases[state.file_system.index].config) ? 0 : 1;
+      break;
+    }
+  }
+  StartFromConfig(state);
+  return absl::OkStatus();
+}
+
+absl::Status LowerBody(PlanBuild& build, StageState& stage, const Instruction& instruction) {
+  const InstructionBody& body = instruction.body;
+  if (std::holds_alternative<RunInstruction>(body)) return LowerRun(build, stage, instruction);
+  if (std::holds_alternative<CopyInstruction>(body)) return LowerCopy(build, stage, instruction);
+  if (std::holds_alternative<AddInstruction>(body)) return LowerAdd(build, stage, instruction);
+  if (std::holds_alternative<WorkdirInstruction>(body)) {
+    return LowerWorkdir(build, stage, instruction);
+  }
+  return LowerMetadata(build, stage, instruction);
+}
+
+absl::Status LowerInstruction(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                              bool is_trigger) {
+  PlanInstruction& record = stage.instructions.emplace_back();
+  record.name = instruction.name;
+  record.position = instruction.position;
+  record.is_trigger = is_trigger;
+  RETURN_IF_ERROR(LowerBody(build, stage, instruction));
+  if (build.text_bytes + stage.text_bytes > kPlanTextBytesMax) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        instruction.position.ToString(), ": history and variables of this build take more than ",
+        kPlanTextBytesMax, " bytes"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LowerStage(PlanBuild& build, const Stage& stage, const Platform& platform,
+                        const std::vector<Instruction>& triggers, bool shows_name) {
+  StageState& state = build.stages[stage.index];
+  state.index = stage.index;
+  state.platform = PlatformToProto(platform);
+  if (shows_name) {
+    state.label = stage.name.empty() ? absl::StrCat("stage-", stage.index) : stage.name;
+  }
+  state.steps_total = StepsTotal(build.file, stage, triggers.size());
+  RETURN_IF_ERROR(StartStage(build, stage, state));
+  for (const Instruction& trigger : triggers) {
+    RETURN_IF_ERROR(LowerInstruction(build, state, trigger, /*is_trigger=*/true));
+  }
+  for (size_t i = stage.begin; i < stage.end; ++i) {
+    RETURN_IF_ERROR(
+        LowerInstruction(build, state, build.file.instructions[i], /*is_trigger=*/false));
+  }
+  build.text_bytes += state.text_bytes;
+  return absl::OkStatus();
+}
+
+// An image is for the platform that was asked for, whatever its base says; if none was, for that of
+// the base.
+void SetPlatform(const PlanOptions& options, Platform& platform) {
+  if (!IsUnset(options.platform)) {
+    const Platform wanted = TargetPlatform(options);
+    if (wanted.os != platform.os || wanted.architecture != platform.architecture) {
+      platform = wanted;
+    } else if (!wanted.variant.empty()) {
+      platform.variant = wanted.variant;
+    }
+  }
+  platform = platform.Normalized();
+}
+
+ImageConfig StageImage(const PlanBuild& build, const StageState& state) {
+  ImageConfig image = state.image;
+  SetPlatform(build.options, image.platform);
+  for (const PlanHistory& line : state.history) {
+    HistoryEntry& entry = image.history.emplace_back();
+    entry.created_by = line.created_by;
+    entry.author = line.author;
+    entry.comment = line.comment;
+    entry.empty_layer = line.step < 0;
+  }
+  return image;
+}
+
+PlanStage DescribeStage(const PlanBuild& build, const Outline& outline, const Stage& stage) {
+  PlanStage described;
+  described.index = stage.index;
+  described.name = stage.name;
+  described.position = stage.position;
+  described.platform = outline.platforms[stage.index].ToString();
+  described.base_stage = stage.base.kind == SourceRef::Kind::kStage ? stage.base.stage : -1;
+  if (stage.base.kind == SourceRef::Kind::kImage) {
+    const absl::StatusOr<Reference> reference = Reference::Parse(stage.base.image);
+    described.base_image =
+        reference.ok() ? reference->WithDefaultTag().canonical() : stage.base.image;
+  }
+  described.needed = outline.needed[stage.index];
+  if (!described.needed) return described;
+  const StageState& state = build.stages[stage.index];
+  described.file_system = state.file_system;
+  described.instructions = state.instructions;
+  described.image = StageImage(build, state);
+  return described;
+}
+
+std::vector<std::string> ProxyEnv(const std::map<std::string, std::string>& build_args) {
+  std::vector<std::string> env;
+  for (absl::string_view proxy : kProxyArgs) {
+    std::string value;
+    for (const auto& [name, build_arg] : build_args) {
+      if (absl::EqualsIgnoreCase(name, proxy)) value = build_arg;
+    }
+    if (value.empty()) continue;
+    env.push_back(absl::StrCat(proxy, "=", value));
+    env.push_back(absl::StrCat(absl::AsciiStrToLower(proxy), "=", value));
+  }
+  return env;
+}
+
+bool IsProxyArg(absl::string_view name) {
+  return std::any_of(std::begin(kProxyArgs), std::end(kProxyArgs), [name](absl::string_view proxy) {
+    return absl::EqualsIgnoreCase(name, proxy);
+  });
+}
+
+void CollectArgs(const Instruction& instruction, std::set<std::string>& names) {
+  const auto* arg = std::get_if<ArgInstruction>(&instruction.body);
+  if (arg == nullptr) return;
+  for (const ArgDeclaration& declaration : arg->args) names.insert(declaration.name);
+}
+
+// Build arguments that no ARG declares and that mean nothing by themselves.
+std::vector<std::string> UnusedBuildArgs(const PlanBuild& build, const Outline& outline) {
+  std::set<std::string> known = {"SOURCE_DATE_EPOCH"};
+  for (const auto& [name, value] : outline.graph.global_args()) {
+    if (absl::StartsWith(name, "TARGET") || absl::StartsWith(name, "BUILD")) known.insert(name);
+  }
+  for (const Instruction& instruction : build.file.instructions) CollectArgs(instruction, known);
+  for (const std::vector<Instruction>& triggers : outline.triggers) {
+    for (const Instruction& trigger : triggers) CollectArgs(trigger, known);
+  }
+  std::vector<std::string> unused;
+  for (const auto& [name, value] : build.options.build_args) {
+    if (!IsProxyArg(name) && !absl::StartsWith(name, "BUILDKIT_") && known.count(name) == 0) {
+      unused.push_back(name);
+    }
+  }
+  return unused;
+}
+
+void FinishPlan(PlanBuild& build, const Outline& outline) {
+  const StageState& target = build.stages[outline.target];
+  Plan& plan = build.plan;
+  plan.result = target.file_system;
+  plan.config = target.image;
+  SetPlatform(build.options, plan.config.platform);
+  for (const auto& [name, value] : build.options.labels) plan.config.config.labels[name] = value;
+  plan.history = target.history;
+  plan.target = outline.target;
+  for (const Stage& stage : outline.graph.stages()) {
+    plan.stages.push_back(DescribeStage(build, outline, stage));
+  }
+  plan.proxy_env = ProxyEnv(build.options.build_args);
+  const std::vector<std::string> unused = UnusedBuildArgs(build, outline);
+  if (!unused.empty()) {
+    plan.warnings.push_back(absl::StrCat("[Warning] One or more build-args [",
+                                         absl::StrJoin(unused, " "), "] were not consumed"));
+  }
+}
+
+}  // namespace
+
+StageGraphOptions StageGraphOptionsOf(const PlanOptions& options) {
+  return {.build_platform = BuildPlatform(options).ToString(),
+          .target_platform = TargetPlatform(options).ToString(),
+          .target = options.target,
+          .build_args = options.build_args};
+}
+
+absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
+                                                      const ResolvedImages& resolved,
+                                                      const PlanOptions& options) {
+  ASSIGN_OR_RETURN(const Outline outline, MakeOutline(file, resolved, options));
+  std::vector<ImageKey> missing;
+  for (const ImageKey& image : outline.images) {
+    if (resolved.count(image) == 0) missing.push_back(image);
+  }
+  return missing;
+}
+
+absl::StatusOr<Plan> MakePlan(const Dockerfile& file, const ResolvedImages& resolved,
+                              const PlanOptions& options) {
+  ASSIGN_OR_RETURN(const Outline outline, MakeOutline(file, resolved, options));
+  PlanBuild build{file, options, outline.graph, resolved};
+  build.platform = PlatformToProto(outline.platform);
+  build.stages.resize(outline.graph.stages().size());
+
+  const bool shows_names = ShowsStageNames(file, outline.graph);
+  for (const Stage& stage : outline.graph.stages()) {
+    if (!outline.needed[stage.index]) continue;
+    RETURN_IF_ERROR(LowerStage(build, stage, outline.platforms[stage.index],
+                               outline.triggers[stage.index], shows_names));
+  }
+  FinishPlan(build, outline);
+  return std::move(build.plan);
+}
+
+}  // namespace farm

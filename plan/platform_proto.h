@@ -1,0 +1,14 @@
+#ifndef FARM_PLAN_PLATFORM_PROTO_H_
+#define FARM_PLAN_PLATFORM_PROTO_H_
+
+#include "oci/platform.h"
+#include "proto/farm/v1/step.pb.h"
+
+namespace farm {
+
+Platform PlatformFromProto(const v1::Platform& platform);
+v1::Platform PlatformToProto(const Platform& platform);
+
+}  // namespace farm
+
+#endif  // FARM_PLAN_PLATFORM_PROTO_H_

@@ -1,0 +1,42 @@
+#ifndef FARM_PLAN_RESOLVE_SOURCES_H_
+#define FARM_PLAN_RESOLVE_SOURCES_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "layer/table.h"
+#include "plan/plan.h"
+#include "proto/farm/v1/step.pb.h"
+
+namespace farm {
+
+// Symlinks that are followed on the way to one source; more are taken for a loop.
+inline constexpr int kCopySymlinksMax = 255;
+
+// What the sources of a step hold, as far as the step reads it.
+struct ResolvedSources {
+  // Complete: the items of a COPY, the content of a RUN's mounts. An item's or mount's `source` is
+  // the index of its SourceRequest.
+  v1::StepIdentity identity;
+  // Tables that the identity's items name as `selection`: put them into the CAS before the step
+  // runs.
+  std::vector<Table> selections;
+};
+
+// Resolves wildcards, symlinks and directories of each `step.sources[i]` in `tables[i]`, the merged
+// table of its file system. The order of items is that of the patterns, then of the names matched;
+// inline files come last.
+//
+// As BuildKit does it: symlinks are followed within the root, also where they are a source's last
+// component or what a wildcard matched; wildcards do not look through symlinks; those in a copied
+// directory stay symlinks. A wildcard that matches nothing is no error, and may leave no item at
+// all. With --parents a path without wildcards must be there.
+//   NOT_FOUND         a source, or the directory before a wildcard, is not there; with position
+//   INVALID_ARGUMENT  a bad pattern, a loop of symlinks
+absl::StatusOr<ResolvedSources> ResolveSources(const PlanStep& step,
+                                               absl::Span<const Table* const> tables);
+
+}  // namespace farm
+
+#endif  // FARM_PLAN_RESOLVE_SOURCES_H_

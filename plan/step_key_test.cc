@@ -1,0 +1,258 @@
+#include "plan/step_key.h"
+
+#include <functional>
+
+#include "absl/strings/str_cat.h"
+#include "base/sha256.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace farm {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr char kHash[] = "1111111111111111111111111111111111111111111111111111111111111111";
+
+Digest Parent() { return DigestOf("parent"); }
+
+v1::StepIdentity RunStep() {
+  v1::StepIdentity identity;
+  identity.mutable_platform()->set_os("linux");
+  identity.mutable_platform()->set_architecture("amd64");
+  v1::RunOperation& run = *identity.mutable_run();
+  for (const char* arg : {"/bin/sh", "-c", "make"}) run.add_args(arg);
+  run.add_env("PATH=/bin");
+  run.add_env("CC=gcc");
+  run.set_cwd("/src");
+  run.set_user("build");
+  return identity;
+}
+
+v1::StepIdentity CopyStep() {
+  v1::StepIdentity identity = RunStep();
+  v1::CopyOperation& copy = *identity.mutable_copy();
+  copy.set_dest("/src/");
+  v1::CopyItem& item = *copy.add_items();
+  item.set_path("go.mod");
+  item.set_name("go.mod");
+  item.mutable_content()->set_hash(kHash);
+  return identity;
+}
+
+v1::StepIdentity MakeDirectoryStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_make_directory()->set_path("/src");
+  return identity;
+}
+
+v1::StepIdentity UnpackStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_unpack()->mutable_blob()->set_media_type("application/x-tar");
+  identity.mutable_unpack()->mutable_blob()->mutable_digest()->set_hash(kHash);
+  return identity;
+}
+
+v1::StepIdentity CompressStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_compress()->set_diff_id(absl::StrCat("sha256:", kHash));
+  identity.mutable_compress()->set_compression("gzip-isal-1");
+  return identity;
+}
+
+v1::StepIdentity PushStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_push()->mutable_blob()->mutable_digest()->set_hash(kHash);
+  identity.mutable_push()->set_repository("registry.example.com/app");
+  return identity;
+}
+
+v1::StepIdentity FlattenStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_flatten()->add_diff_ids("sha256:aa");
+  identity.mutable_flatten()->add_diff_ids("sha256:bb");
+  return identity;
+}
+
+std::string Key(const v1::StepIdentity& identity) {
+  return ComputeStepKey(identity, Parent()).digest.hex();
+}
+
+std::vector<std::string> Explain(const v1::StepIdentity& now, const v1::StepIdentity& before) {
+  return ExplainKey(ComputeStepKey(now, Parent()).parts, ComputeStepKey(before, Parent()).parts);
+}
+
+// Computed outside of this program, from docs/formats/step-key.md.
+TEST(StepKeyTest, KeysAreTheRecordedOnes) {
+  EXPECT_EQ(Key(RunStep()), "5e4668d8f9af9346b51e440c075c6837198e55ab2469844e0227509c15b0192d");
+  EXPECT_EQ(ComputeStepKey(RunStep(), Digest()).digest.hex(),
+            "5a1e6ffaff78eaecc9f9eda35e693fae900380293e860fff2f7252d70097cb71");
+  EXPECT_EQ(Key(CopyStep()), "1047f75019c5a50bad2cb68e308ee71c0845524b7b9b402be900264d41faa2c1");
+  EXPECT_EQ(Key(MakeDirectoryStep()),
+            "5f85e1f8b2f640c1d07506e2d2f67dab41f858dd9f9cc30b5de5c05dae3844c0");
+  EXPECT_EQ(Key(UnpackStep()), "0af6cf56cf1907e76b259b2e572b34715c0cd32fa7176fc676f8fe26ffe2d8d7");
+  EXPECT_EQ(Key(CompressStep()),
+            "ac21cfbfe19194afd8ad905daf0dd92156be14bd1be053d40033926eba52dbe4");
+  EXPECT_EQ(Key(PushStep()), "45597a3f0353b2c1a1e4511e43b9cffbf88023a5434dc5962a3734d950af7d45");
+  EXPECT_EQ(Key(FlattenStep()), "aada159a6866c9d239003d50af63a91763aca77f3e6be51f7cbcb96e745c3a1d");
+}
+
+TEST(StepKeyTest, SizeIsZero) {
+  EXPECT_EQ(ComputeStepKey(RunStep(), Parent()).digest.size_bytes(), 0);
+}
+
+struct FieldChange {
+  const char* field;
+  v1::StepIdentity (*base)();
+  std::function<void(v1::StepIdentity&)> change;
+};
+
+TEST(StepKeyTest, EachFieldOfEachOperationChangesTheKey) {
+  const FieldChange changes[] = {
+      {"os", RunStep, [](auto& id) { id.mutable_platform()->set_os("windows"); }},
+      {"architecture", RunStep, [](auto& id) { id.mutable_platform()->set_architecture("arm64"); }},
+      {"variant", RunStep, [](auto& id) { id.mutable_platform()->set_variant("v2"); }},
+      {"args", RunStep, [](auto& id) { id.mutable_run()->set_args(2, "make all"); }},
+      {"more args", RunStep, [](auto& id) { id.mutable_run()->add_args(""); }},
+      {"env value", RunStep, [](auto& id) { id.mutable_run()->set_env(1, "CC=clang"); }},
+      {"env name", RunStep, [](auto& id) { id.mutable_run()->set_env(1, "CXX=gcc"); }},
+      {"more env", RunStep, [](auto& id) { id.mutable_run()->add_env("A="); }},
+      {"env order", RunStep, [](auto& id) { id.mutable_run()->mutable_env()->SwapElements(0, 1); }},
+      {"cwd", RunStep, [](auto& id) { id.mutable_run()->set_cwd("/"); }},
+      {"user", RunStep, [](auto& id) { id.mutable_run()->set_user(""); }},
+      {"network", RunStep, [](auto& id) { id.mutable_run()->set_network(v1::NETWORK_MODE_NONE); }},
+      {"dest", CopyStep, [](auto& id) { id.mutable_copy()->set_dest("/src"); }},
+      {"chown", CopyStep, [](auto& id) { id.mutable_copy()->set_chown("1:1"); }},
+      {"chmod", CopyStep, [](auto& id) { id.mutable_copy()->set_chmod("755"); }},
+      {"no item", CopyStep, [](auto& id) { id.mutable_copy()->clear_items(); }},
+      {"item twice", CopyStep,
+       [](auto& id) { *id.mutable_copy()->add_items() = id.copy().items(0); }},
+      {"item name", CopyStep,
+       [](auto& id) { id.mutable_copy()->mutable_items(0)->set_name("go.sum"); }},
+      {"item unpack", CopyStep,
+       [](auto& id) { id.mutable_copy()->mutable_items(0)->set_unpack_archive(true); }},
+      {"item content", CopyStep,
+       [](auto& id) {
+         id.mutable_copy()->mutable_items(0)->mutable_content()->set_hash(DigestOf("2").hex());
+       }},
+      {"directory", MakeDirectoryStep,
+       [](auto& id) { id.mutable_make_directory()->set_path("/app"); }},
+      {"directory's user", MakeDirectoryStep,
+       [](auto& id) { id.mutable_make_directory()->set_user("build"); }},
+      {"unpack media type", UnpackStep,
+       [](auto& id) { id.mutable_unpack()->mutable_blob()->set_media_type("x"); }},
+      {"unpack digest", UnpackStep,
+       [](auto& id) { id.mutable_unpack()->mutable_blob()->mutable_digest()->set_hash("22"); }},
+      {"unpack diffID", UnpackStep,
+       [](auto& id) { id.mutable_unpack()->set_diff_id("sha256:22"); }},
+      {"compress diffID", CompressStep,
+       [](auto& id) { id.mutable_compress()->set_diff_id("sha256:22"); }},
+      {"compression", CompressStep,
+       [](auto& id) { id.mutable_compress()->set_compression("zstd-1"); }},
+      {"push media type", PushStep,
+       [](auto& id) { id.mutable_push()->mutable_blob()->set_media_type("x"); }},
+      {"push digest", PushStep,
+       [](auto& id) { id.mutable_push()->mutable_blob()->mutable_digest()->set_hash("22"); }},
+      {"repository", PushStep, [](auto& id) { id.mutable_push()->set_repository("other"); }},
+      {"mount from", PushStep, [](auto& id) { id.mutable_push()->set_mount_from("other"); }},
+      {"flatten order", FlattenStep,
+       [](auto& id) { id.mutable_flatten()->mutable_diff_ids()->SwapElements(0, 1); }},
+      {"flatten more", FlattenStep, [](auto& id) { id.mutable_flatten()->add_diff_ids(""); }},
+      {"operation", CopyStep, [](auto& id) { *id.mutable_make_directory() = {}; }},
+  };
+  for (const FieldChange& change : changes) {
+    v1::StepIdentity changed = change.base();
+    change.change(changed);
+    EXPECT_NE(Key(changed), Key(change.base())) << change.field;
+    EXPECT_THAT(Explain(changed, change.base()), testing::Not(IsEmpty())) << change.field;
+  }
+}
+
+TEST(StepKeyTest, ParentChangesTheKeyOfWhatStartsFromARoot) {
+  for (auto* base : {RunStep, CopyStep, MakeDirectoryStep}) {
+    EXPECT_NE(ComputeStepKey(base(), Parent()).digest, ComputeStepKey(base(), Digest()).digest);
+  }
+}
+
+TEST(StepKeyTest, OperationsWithoutARootIgnoreTheParent) {
+  for (auto* base : {UnpackStep, CompressStep, PushStep, FlattenStep}) {
+    EXPECT_EQ(ComputeStepKey(base(), Parent()).digest, ComputeStepKey(base(), Digest()).digest);
+  }
+}
+
+TEST(StepKeyTest, WhereASourceWasFoundIsNotInTheKey) {
+  v1::StepIdentity moved = CopyStep();
+  moved.mutable_copy()->mutable_items(0)->set_path("deep/down/go.mod");
+  moved.mutable_copy()->mutable_items(0)->set_source(3);
+  moved.mutable_copy()->mutable_items(0)->mutable_content()->set_size_bytes(99);
+  EXPECT_EQ(Key(moved), Key(CopyStep()));
+}
+
+TEST(StepKeyTest, TextsThatJoinToTheSameBytesDiffer) {
+  v1::StepIdentity a = RunStep(), b = RunStep();
+  a.mutable_run()->clear_args();
+  b.mutable_run()->clear_args();
+  a.mutable_run()->add_args("ab");
+  a.mutable_run()->add_args("c");
+  b.mutable_run()->add_args("a");
+  b.mutable_run()->add_args("bc");
+  EXPECT_NE(Key(a), Key(b));
+}
+
+TEST(StepKeyTest, ShownIsBoundedAndWholeUtf8) {
+  v1::StepIdentity identity = RunStep();
+  std::string word;
+  for (int i = 0; i < 200; ++i) word += "\xC3\xA9";  // é
+  identity.mutable_run()->set_args(2, word);
+  const std::string shown = ComputeStepKey(identity, Parent()).parts[3].shown();
+  EXPECT_LE(shown.size(), 200u);
+  EXPECT_THAT(shown, testing::EndsWith("\xC3\xA9..."));
+}
+
+TEST(StepKeyTest, ValuesOfVariablesAreNotShown) {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_run()->add_env("TOKEN=hunter2");
+  for (const v1::KeyPart& part : ComputeStepKey(identity, Parent()).parts) {
+    EXPECT_THAT(part.shown(), testing::Not(testing::HasSubstr("hunter2")));
+  }
+}
+
+TEST(ExplainKeyTest, EqualPartsNeedNoWord) {
+  EXPECT_THAT(Explain(RunStep(), RunStep()), IsEmpty());
+}
+
+TEST(ExplainKeyTest, NamesWhatChanged) {
+  v1::StepIdentity now = RunStep();
+  now.mutable_run()->set_args(2, "make all");
+  now.mutable_run()->set_env(1, "CC=clang");
+  now.mutable_run()->add_env("V=1");
+  now.mutable_run()->set_user("");
+  EXPECT_THAT(Explain(now, RunStep()),
+              ElementsAre("the command is another one: /bin/sh -c make all (was: /bin/sh -c make)",
+                          "variable CC has another value", "variable V is new",
+                          "the user is another one: none (was: build)"));
+  EXPECT_THAT(Explain(RunStep(), now), testing::Contains("variable V is gone"));
+}
+
+TEST(ExplainKeyTest, NamesTheSource) {
+  v1::StepIdentity now = CopyStep();
+  now.mutable_copy()->mutable_items(0)->mutable_content()->set_hash(DigestOf("2").hex());
+  EXPECT_THAT(Explain(now, CopyStep()), ElementsAre("source go.mod has other content"));
+}
+
+TEST(ExplainKeyTest, NamesTheParent) {
+  EXPECT_THAT(ExplainKey(ComputeStepKey(RunStep(), Parent()).parts,
+                         ComputeStepKey(RunStep(), Digest()).parts),
+              ElementsAre("the files that it starts from are others"));
+}
+
+TEST(ExplainKeyTest, NamesAnotherOrder) {
+  v1::StepIdentity now = RunStep();
+  now.mutable_run()->mutable_env()->SwapElements(0, 1);
+  EXPECT_THAT(Explain(now, RunStep()),
+              ElementsAre("its variables or sources come in another order"));
+}
+
+}  // namespace
+}  // namespace farm
