@@ -1,0 +1,695 @@
+#include "coordinator/build_session.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/byte_stream.h"
+#include "base/digest_proto.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "base/source_position.h"
+#include "base/status_macros.h"
+#include "base/time_proto.h"
+#include "dockerfile/parser.h"
+#include "layer/chain_id.h"
+#include "oci/reference.h"
+#include "plan/plan_lint.h"
+#include "plan/planner.h"
+#include "plan/platform_proto.h"
+#include "plan/resolve_sources.h"
+
+namespace farm {
+namespace {
+
+// How often a build looks at everything anew because blobs turned out to be lost.
+constexpr int kRestartsMax = 3;
+constexpr int kTagsMax = 256;
+
+PlanOptions PlanOptionsOf(const FarmContext& farm, const v1::StartBuildRequest& request) {
+  PlanOptions options;
+  options.target = request.target();
+  for (const auto& [name, value] : request.build_args()) options.build_args[name] = value;
+  for (const auto& [name, value] : request.labels()) options.labels[name] = value;
+  options.platform = request.platform();
+  options.build_platform = farm.platform;
+  options.network = request.network();
+  return options;
+}
+
+// Names under which the parts of a step's key are remembered: what it does, and where it stands.
+std::vector<std::string> AliasesOf(const PlanStep& step) {
+  const std::vector<std::string> words = absl::StrSplit(step.name, absl::MaxSplits(']', 1));
+  return {absl::StrCat("i:", step.instruction), absl::StrCat("p:", words.front())};
+}
+
+std::vector<std::string> Explain(Publisher& publisher, const std::string& domain,
+                                 const PlanStep& step, const StepKey& key) {
+  for (const std::string& alias : AliasesOf(step)) {
+    const absl::StatusOr<v1::ActionRecord> last = publisher.FindLastRun(domain, alias);
+    if (!last.ok()) continue;
+    std::vector<std::string> reasons =
+        ExplainKey(key.parts, {last->parts().begin(), last->parts().end()});
+    if (reasons.empty()) reasons.push_back("its result is not kept any more");
+    return reasons;
+  }
+  return {"it has not run before"};
+}
+
+// What a plan may say and a farm does not do.
+absl::Status CheckRunnable(const Plan& plan) {
+  for (const PlanStep& step : plan.steps) {
+    if (step.identity.run().insecure()) {
+      return ErrorAt(step.position,
+                     "RUN --security=insecure is refused: the entitlement security.insecure is not "
+                     "granted by this farm",
+                     step.source_line);
+    }
+    for (const SourceRequest& request : step.sources) {
+      if (request.from.kind != FileSystemRef::Kind::kRemote) continue;
+      return ErrorAt(step.position, "ADD from the network is not supported yet", step.source_line);
+    }
+    for (const v1::RunMount& mount : step.identity.run().mounts()) {
+      if (mount.kind() == v1::RunMount::KIND_BIND || mount.kind() == v1::RunMount::KIND_CACHE) {
+        return ErrorAt(step.position,
+                       absl::StrCat("RUN --mount=type=",
+                                    mount.kind() == v1::RunMount::KIND_BIND ? "bind" : "cache",
+                                    " is not supported yet"),
+                       step.source_line);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The secrets that the mounts of `run` name, of those that the client sent.
+absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
+                        const v1::StartBuildRequest& request, v1::StepExecution& execution) {
+  for (const v1::RunMount& mount : run.mounts()) {
+    if (mount.kind() == v1::RunMount::KIND_SSH && mount.required()) {
+      return ErrorAt(step.position,
+                     absl::StrCat("ssh agent ", mount.id(), ": not found (give it with --ssh)"),
+                     step.source_line);
+    }
+    if (mount.kind() != v1::RunMount::KIND_SECRET) continue;
+    const auto secret =
+        std::find_if(request.secrets().begin(), request.secrets().end(),
+                     [&mount](const v1::SecretValue& known) { return known.id() == mount.id(); });
+    if (secret != request.secrets().end()) {
+      *execution.add_secrets() = *secret;
+    } else if (mount.required()) {
+      return ErrorAt(step.position,
+                     absl::StrCat("secret ", mount.id(), ": not found (give it with --secret id=",
+                                  mount.id(), ",src=FILE)"),
+                     step.source_line);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Digest>> FilesOf(FarmContext& farm, const Digest& context_table) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Table> table, farm.tables.Get(context_table));
+  std::vector<Digest> files;
+  for (const TableEntry& entry : table->entries()) {
+    if (entry.type == EntryType::kFile) files.push_back(entry.content);
+  }
+  return files;
+}
+
+class NullSink final : public ByteSink {
+ public:
+  absl::Status Write(absl::string_view) override { return absl::OkStatus(); }
+};
+
+// A worker on this host reads the store's files without verifying them, so the store does not know
+// what the worker found. Reading a blob to its end makes the store see the damage and put the blob
+// aside: it is missing then, and what made it runs again.
+void PutAsideDamaged(FarmContext& farm, std::vector<Digest> blobs,
+                     const std::optional<Digest>& context_table) {
+  if (context_table.has_value()) {
+    const absl::StatusOr<std::vector<Digest>> files = FilesOf(farm, *context_table);
+    if (files.ok()) blobs.insert(blobs.end(), files->begin(), files->end());
+  }
+  NullSink sink;
+  for (const Digest& blob : blobs) {
+    const absl::Status read = farm.blobs.Get(blob, 0, sink);
+    if (absl::IsDataLoss(read)) LogError("blob damaged", {{"error", LogText(read)}});
+  }
+}
+
+}  // namespace
+
+BuildSession::BuildSession(FarmContext& farm, Options options, v1::StartBuildRequest request)
+    : ExportSession(farm, std::move(options)), request_(std::move(request)) {}
+
+BuildSession::~BuildSession() { cancel_resolving_->Cancel(); }
+
+void BuildSession::Start() {
+  v1::BuildEvent event;
+  event.mutable_started()->set_build_id(id());
+  events().Emit(std::move(event));
+  if (request_.tags_size() > kTagsMax) {
+    return Fail(absl::InvalidArgumentError(absl::StrCat("more than ", kTagsMax, " tags")));
+  }
+  for (const std::string& tag : request_.tags()) {
+    const absl::StatusOr<Reference> reference = Reference::Parse(tag);
+    if (!reference.ok()) {
+      return Fail(Annotate(reference.status(), absl::StrCat("invalid tag \"", tag, "\"")));
+    }
+    if (!reference->digest().empty()) {
+      return Fail(absl::InvalidArgumentError(
+          absl::StrCat("invalid tag \"", tag, "\": a tag has no digest")));
+    }
+  }
+  const std::weak_ptr<Session> weak = weak_from_this();
+  // Called on the pool: what a registry is asked for is shown as a step of its own.
+  const auto resolving = [this, weak, &loop = farm_.loop](std::string reference) {
+    const bool posted = loop.Post([this, weak, reference = std::move(reference)] {
+      if (const auto self = weak.lock(); self == nullptr || !open()) return;
+      resolving_.push_back(AddStep(absl::StrCat("[internal] load metadata for ", reference)));
+      ReportStarted(resolving_.back(), "", "running");
+    });
+    FARM_CHECK(posted);
+  };
+  Blocking(
+      [&farm = farm_, domain = domain(), request = request_, resolving,
+       cancel = cancel_resolving_] { return Prepare(farm, domain, request, resolving, *cancel); },
+      [this, started = farm_.clock.Now()](absl::StatusOr<Prepared> prepared) {
+        // Asked one after another, so it is the last one that failed, unless the Dockerfile did.
+        const bool unresolved = !prepared.ok() && !PositionOf(prepared.status()).has_value();
+        for (int step : resolving_) {
+          const bool failed = unresolved && step == resolving_.back();
+          ReportFinished(
+              step, failed ? v1::StepFinished::OUTCOME_FAILED : v1::StepFinished::OUTCOME_RAN,
+              farm_.clock.Now() - started, failed ? prepared.status() : absl::OkStatus());
+        }
+        if (!prepared.ok()) return Fail(prepared.status());
+        OnPrepared(*std::move(prepared));
+      });
+}
+
+absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(
+    FarmContext& farm, const std::string& domain, const v1::StartBuildRequest& request,
+    const std::function<void(std::string)>& resolving, CancelToken& cancel) {
+  if (request.has_context_table()) {
+    ASSIGN_OR_RETURN(const Digest table, DigestFromProto(request.context_table()));
+    ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing({&table, 1}));
+    if (!missing.empty()) {
+      return absl::FailedPreconditionError("the table of the build context is not in the farm");
+    }
+  }
+  ASSIGN_OR_RETURN(DockerfileSource source,
+                   DockerfileSource::Create(request.dockerfile_name(), request.dockerfile()));
+  ASSIGN_OR_RETURN(const Dockerfile file, ParseDockerfile(std::move(source)));
+  const PlanOptions options = PlanOptionsOf(farm, request);
+  const RegistryAuth auth = AuthOf({request.credentials().begin(), request.credentials().end()});
+  ResolvedImages images;
+  std::map<ImageKey, ResolvedBase> resolved;
+  while (true) {
+    ASSIGN_OR_RETURN(const std::vector<ImageKey> wanted, ImagesToResolve(file, images, options));
+    if (wanted.empty()) break;
+    for (const ImageKey& key : wanted) {
+      resolving(key.name);
+      ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
+      ASSIGN_OR_RETURN(ResolvedBase base,
+                       ResolveBase(farm, domain, key.name, PlatformToProto(platform),
+                                   request.pull(), auth, cancel));
+      images[key] = base.image;
+      resolved[key] = std::move(base);
+    }
+  }
+  Prepared prepared;
+  ASSIGN_OR_RETURN(prepared.plan, MakePlan(file, images, options));
+  ASSIGN_OR_RETURN(prepared.lint, LintForPlan(file, images, options, {.target_only = true}));
+  prepared.lint_status = prepared.lint.ToStatus(file);
+  for (const BaseImage& image : prepared.plan.bases) {
+    const auto it = resolved.find({.name = image.name, .platform = image.platform});
+    FARM_CHECK(it != resolved.end()) << "the plan names a base that was not resolved";
+    prepared.bases.push_back(it->second);
+  }
+  return prepared;
+}
+
+void BuildSession::OnPrepared(Prepared prepared) {
+  plan_ = std::make_shared<const Plan>(std::move(prepared.plan));
+  bases_ = std::move(prepared.bases);
+  if (const absl::Status refused = CheckRunnable(*plan_); !refused.ok()) return Fail(refused);
+  for (const PlanStep& step : plan_->steps) {
+    if (!step.identity.has_run()) continue;
+    if (step.identity.run().network() == v1::NETWORK_MODE_UNSPECIFIED &&
+        farm_.run_network_default == v1::NETWORK_MODE_UNSPECIFIED) {
+      return Fail(ErrorAt(step.position,
+                          "RUN is refused: this farm's configuration does not say which network a "
+                          "RUN gets (run_network_default: none or host)"));
+    }
+  }
+  for (const std::string& warning : plan_->warnings) Warn(warning);
+  for (const LintWarning& warning : prepared.lint.warnings) {
+    Warn(warning.message, warning.rule, warning.line);
+  }
+  if (!prepared.lint_status.ok()) return Fail(prepared.lint_status);
+  AddPlanSteps();
+  AddBaseLayers();
+  Advance();
+}
+
+void BuildSession::AddPlanSteps() {
+  nodes_.resize(plan_->steps.size());
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    const PlanStep& step = plan_->steps[i];
+    std::vector<int> deps;
+    for (int dep : step.Dependencies(*plan_)) deps.push_back(nodes_[static_cast<size_t>(dep)].step);
+    nodes_[i].step = AddStep(step.name, deps, step.position.line);
+  }
+  AnnounceSteps();
+}
+
+void BuildSession::AddBaseLayers() {
+  base_layers_.clear();
+  for (const ResolvedBase& base : bases_) {
+    std::vector<int>& indexes = base_layers_.emplace_back();
+    for (const FoundLayer& found : base.layers) indexes.push_back(AddLayer(found));
+  }
+}
+
+void BuildSession::Advance() {
+  if (!open() || finishing_) return;
+  bool all_done = true;
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    if (nodes_[i].state == State::kDone) continue;
+    all_done = false;
+    if (nodes_[i].state != State::kWaiting) continue;
+    const std::vector<int> deps = plan_->steps[i].Dependencies(*plan_);
+    const bool ready = std::all_of(deps.begin(), deps.end(), [this](int dep) {
+      return nodes_[static_cast<size_t>(dep)].state == State::kDone;
+    });
+    if (!ready) continue;
+    nodes_[i].state = State::kKeyed;
+    MakeKey(static_cast<int>(i));
+  }
+  if (!all_done) return;
+  finishing_ = true;
+  // A name is given only to what survives a power cut.
+  WhenPublished([this] { Finish(); });
+}
+
+std::vector<int> BuildSession::LayersOf(FileSystemRef file_system) const {
+  std::vector<int> indexes;
+  if (const int base = BaseOf(*plan_, file_system); base >= 0) {
+    indexes = base_layers_[static_cast<size_t>(base)];
+  }
+  for (int step : StepsOf(*plan_, file_system)) {
+    indexes.push_back(nodes_[static_cast<size_t>(step)].layer);
+  }
+  return indexes;
+}
+
+Digest BuildSession::ChainIdOf(FileSystemRef file_system) const {
+  std::vector<Digest> diff_ids;
+  for (int index : LayersOf(file_system)) {
+    const v1::LayerRef& ref = layers()[static_cast<size_t>(index)].ref;
+    diff_ids.push_back(*DigestFromProto(ref.diff_id()));
+  }
+  return ChainId(diff_ids);
+}
+
+Digest BuildSession::RootChainIdOf(const PlanStep& step) const {
+  return ChainIdOf(step.link ? FileSystemRef() : step.parent);
+}
+
+void BuildSession::MakeKey(int index) {
+  const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
+  // A copy's key is made of what it copies: the tables of its sources must be here.
+  std::vector<int> sources;
+  for (const SourceRequest& request : step.sources) {
+    const std::vector<int> layers = LayersOf(request.from);
+    sources.insert(sources.end(), layers.begin(), layers.end());
+  }
+  const int generation = generation_;
+  NeedLayers(sources, [this, index, generation](absl::Status status) {
+    if (!open() || generation != generation_) return;
+    if (!status.ok()) return OnStepError(index, status);
+    const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
+    std::vector<std::vector<Digest>> tables;  // of each source; the context has one
+    for (const SourceRequest& request : step.sources) {
+      std::vector<Digest>& of_source = tables.emplace_back();
+      if (request.from.kind == FileSystemRef::Kind::kContext) {
+        if (request_.has_context_table()) {
+          of_source.push_back(*DigestFromProto(request_.context_table()));
+        }
+        continue;
+      }
+      for (int layer_index : LayersOf(request.from)) {
+        of_source.push_back(*DigestFromProto(layer(layer_index).ref.table()));
+      }
+    }
+    Blocking(
+        [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
+         parent = RootChainIdOf(step), lookup = !request_.no_cache(),
+         explain = request_.explain()]() -> absl::StatusOr<Keyed> {
+          const PlanStep& step = plan->steps[static_cast<size_t>(index)];
+          Keyed keyed{.identity = step.identity};
+          std::vector<Table> selections;
+          if (!step.sources.empty() || !step.inline_files.empty()) {
+            std::vector<std::shared_ptr<const Table>> held;
+            std::vector<const Table*> sources;
+            for (size_t i = 0; i < tables.size(); ++i) {
+              const bool is_context = step.sources[i].from.kind == FileSystemRef::Kind::kContext;
+              if (is_context && tables[i].size() == 1) {
+                ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Get(tables[i][0]));
+                if (static_cast<int64_t>(held.back()->size()) > farm.context_entries_max) {
+                  return absl::ResourceExhaustedError(
+                      absl::StrCat("the build context has more than context_entries_max = ",
+                                   farm.context_entries_max, " entries"));
+                }
+              } else {
+                ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Merged(tables[i]));
+              }
+              sources.push_back(held.back().get());
+            }
+            ASSIGN_OR_RETURN(ResolvedSources resolved, ResolveSources(step, sources));
+            keyed.identity = std::move(resolved.identity);
+            selections = std::move(resolved.selections);
+          }
+          keyed.key = ComputeStepKey(keyed.identity, parent);
+          if (lookup) {
+            absl::StatusOr<v1::ActionRecord> record = farm.actions.Get(domain, keyed.key.digest);
+            if (record.ok()) {
+              keyed.hit = *std::move(record);
+            } else if (!absl::IsNotFound(record.status())) {
+              LogWarning("action cache", {{"error", LogText(record.status())}});
+            }
+          }
+          if (!keyed.hit.has_value()) {
+            for (const Table& selection : selections) {
+              ASSIGN_OR_RETURN(keyed.selections.emplace_back(),
+                               PutBytes(farm.blobs, selection.Encode()));
+            }
+          }
+          if (explain && !keyed.hit.has_value()) {
+            keyed.reasons = lookup ? Explain(farm.publisher, domain, step, keyed.key)
+                                   : std::vector<std::string>{"--no-cache was asked for"};
+          }
+          return keyed;
+        },
+        [this, index, generation](absl::StatusOr<Keyed> keyed) {
+          if (generation != generation_) return;
+          if (!keyed.ok()) return OnStepError(index, keyed.status());
+          OnKeyed(index, *std::move(keyed));
+        });
+  });
+}
+
+void BuildSession::OnKeyed(int index, Keyed keyed) {
+  if (keyed.hit.has_value()) {
+    ReportCached(nodes_[static_cast<size_t>(index)].step, keyed.hit->result());
+    return OnStepDone(index, keyed.hit->result());
+  }
+  selections_.insert(selections_.end(), keyed.selections.begin(), keyed.selections.end());
+  const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
+  const std::vector<int> needed = step.link ? std::vector<int>() : LayersOf(step.parent);
+  const int generation = generation_;
+  NeedLayers(needed, [this, index, generation, keyed = std::move(keyed)](absl::Status status) {
+    if (!open() || generation != generation_) return;
+    if (!status.ok()) return OnStepError(index, status);
+    RunPlanStep(index, keyed);
+  });
+}
+
+void BuildSession::RunPlanStep(int index, Keyed keyed) {
+  const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
+  if (step.identity.has_run() && !farm_.runner.MayRun(step.identity.platform())) {
+    return OnStepError(
+        index,
+        ErrorAt(step.position,
+                absl::StrCat("RUN on ", PlatformFromProto(step.identity.platform()).ToString(),
+                             ": no worker of this farm has that platform"),
+                step.source_line));
+  }
+  StepRun run;
+  run.step = nodes_[static_cast<size_t>(index)].step;
+  run.lookup = false;  // It was looked up when its key was made.
+  run.reasons = std::move(keyed.reasons);
+  StepRunner::Request& request = run.request;
+  request.domain = domain();
+  request.build = id();
+  request.key = keyed.key.digest;
+  request.parent_chain_id = RootChainIdOf(step);
+  request.record.set_name(step.name);
+  request.aliases = AliasesOf(step);
+  for (v1::KeyPart& part : keyed.key.parts) *request.record.add_parts() = std::move(part);
+  *request.spec.mutable_identity() = std::move(keyed.identity);
+  v1::StepExecution& execution = *request.spec.mutable_execution();
+  if (const absl::Status status =
+          AddSecrets(step, request.spec.identity().run(), request_, execution);
+      !status.ok()) {
+    return Fail(status, run.step);
+  }
+  execution.set_cache_scope(domain());
+  execution.set_name(step.name);
+  execution.set_network(farm_.run_network_default);
+  *execution.mutable_extra_hosts() = request_.extra_hosts();
+  for (const std::string& proxy : plan_->proxy_env) execution.add_extra_env(proxy);
+  for (const auto& [name, value] : request_.proxy_args()) {
+    execution.add_extra_env(absl::StrCat(name, "=", value));
+  }
+  v1::StepInputs& inputs = *request.spec.mutable_inputs();
+  if (!step.link) {
+    for (int layer_index : LayersOf(step.parent)) *inputs.add_root() = layer(layer_index).ref;
+  }
+  for (const SourceRequest& copy : step.sources) {
+    v1::CopySource& source = *inputs.add_sources();
+    if (copy.from.kind == FileSystemRef::Kind::kContext) {
+      *source.mutable_context_table() = request_.context_table();
+    } else {
+      source.mutable_layers();
+      for (int layer_index : LayersOf(copy.from)) {
+        *source.mutable_layers()->add_layers() = layer(layer_index).ref;
+      }
+    }
+  }
+  const int generation = generation_;
+  RunStep(std::move(run), [this, index, generation](absl::StatusOr<StepDone> done) {
+    if (generation != generation_) return;
+    if (!done.ok()) return OnStepError(index, done.status());
+    OnStepDone(index, done->result);
+  });
+}
+
+void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
+  Node& node = nodes_[static_cast<size_t>(index)];
+  FoundLayer made;
+  *made.ref.mutable_diff_id() = result.layer().diff_id();
+  *made.ref.mutable_table() = result.layer().table();
+  *made.ref.add_forms() = result.layer().form();
+  made.here = true;
+  const absl::StatusOr<Digest> diff_id = DigestFromProto(result.layer().diff_id());
+  const absl::StatusOr<Digest> form = DigestFromProto(result.layer().form().digest());
+  if (!diff_id.ok() || !form.ok()) {
+    return Fail(absl::InternalError("a worker's result names no layer"), node.step);
+  }
+  made.blob = {.media_type = result.layer().form().media_type(), .digest = *form};
+  node.layer = AddLayer(std::move(made));
+  node.made = {.diff_id = *diff_id, .finished = TimeFromProto(result.finished())};
+  node.state = State::kDone;
+  Advance();
+}
+
+void BuildSession::OnStepError(int index, const absl::Status& error) {
+  const bool lost_blob =
+      absl::IsNotFound(error) || absl::IsDataLoss(error) || absl::IsFailedPrecondition(error);
+  const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
+  const int id = nodes_[static_cast<size_t>(index)].step;
+  if (!lost_blob || PositionOf(error).has_value() || restarts_ >= kRestartsMax) {
+    return Fail(PositionOf(error).has_value()
+                    ? error
+                    : Annotate(error, absl::StrCat(step.position.ToString(), ": ", step.name)),
+                id);
+  }
+  LogWarning("blobs are lost", {{"build", this->id()}, {"error", LogText(error)}});
+  if (!absl::IsDataLoss(error)) return RestartIfContextIsComplete(index);
+  const int generation = generation_;
+  Blocking(
+      [&farm = farm_, blobs = BlobsRead(step), context = ContextRead(step)] {
+        PutAsideDamaged(farm, blobs, context);
+        return true;
+      },
+      [this, generation, index](bool) {
+        if (generation == generation_) RestartIfContextIsComplete(index);
+      });
+}
+
+std::vector<Digest> BuildSession::BlobsRead(const PlanStep& step) const {
+  std::vector<int> indexes = step.link ? std::vector<int>() : LayersOf(step.parent);
+  for (const SourceRequest& source : step.sources) {
+    const std::vector<int> more = LayersOf(source.from);
+    indexes.insert(indexes.end(), more.begin(), more.end());
+  }
+  std::vector<Digest> blobs;
+  for (int index : indexes) {
+    const v1::LayerRef& ref = layers()[static_cast<size_t>(index)].ref;
+    if (const auto table = DigestFromProto(ref.table()); table.ok()) blobs.push_back(*table);
+    for (const v1::Descriptor& form : ref.forms()) {
+      if (const auto digest = DigestFromProto(form.digest()); digest.ok()) blobs.push_back(*digest);
+    }
+  }
+  return blobs;
+}
+
+std::optional<Digest> BuildSession::ContextRead(const PlanStep& step) const {
+  for (const SourceRequest& source : step.sources) {
+    if (source.from.kind == FileSystemRef::Kind::kContext && request_.has_context_table()) {
+      return *DigestFromProto(request_.context_table());
+    }
+  }
+  return std::nullopt;
+}
+
+void BuildSession::RestartIfContextIsComplete(int index) {
+  const std::optional<Digest> context = ContextRead(plan_->steps[static_cast<size_t>(index)]);
+  const int id = nodes_[static_cast<size_t>(index)].step;
+  if (!context.has_value()) return Restart();
+  // Only the client can bring back what is missing of its context.
+  const int generation = generation_;
+  Blocking(
+      [&farm = farm_, table = *context]() -> absl::StatusOr<bool> {
+        ASSIGN_OR_RETURN(const std::vector<Digest> files, FilesOf(farm, table));
+        ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing(files));
+        return missing.empty();
+      },
+      [this, generation, id](absl::StatusOr<bool> complete) {
+        if (generation != generation_) return;
+        if (!complete.ok() || !*complete) {
+          return Fail(
+              absl::FailedPreconditionError("files of the build context are not in the farm"), id);
+        }
+        Restart();
+      });
+}
+
+void BuildSession::Restart() {
+  ++restarts_;
+  ++generation_;
+  // What the bases' layers have left is looked up again as well.
+  Blocking(
+      [&farm = farm_, domain = domain(),
+       bases = bases_]() mutable -> absl::StatusOr<std::vector<ResolvedBase>> {
+        for (ResolvedBase& base : bases) {
+          std::vector<Descriptor> blobs;
+          for (const FoundLayer& found : base.layers) blobs.push_back(found.blob);
+          ASSIGN_OR_RETURN(base.layers, FindLayers(farm, domain, base.image.config.diff_ids, blobs,
+                                                   base.repository));
+        }
+        return bases;
+      },
+      [this](absl::StatusOr<std::vector<ResolvedBase>> bases) {
+        if (!bases.ok()) return Fail(bases.status());
+        bases_ = *std::move(bases);
+        ForgetLayers();
+        for (Node& node : nodes_) node = {.step = node.step};
+        AddBaseLayers();
+        Advance();
+      });
+}
+
+void BuildSession::Finish() {
+  std::vector<StepLayer> made;
+  for (const Node& node : nodes_) made.push_back(node.made);
+  const ImageConfig config = FinishImageConfig(*plan_, made);
+  Image image{.config_bytes = SerializeImageConfig(config), .layers = LayersOf(plan_->result)};
+  for (int index : image.layers) image.blobs.push_back(*layer(index).blob);
+  StoreImage(image, [this, image](v1::BuiltImage built) {
+    // Exports in the order asked for, one after another; the image's store comes first.
+    struct Chain {
+      std::vector<v1::Export> exports;
+      size_t next = 0;
+      v1::BuiltImage built;
+      std::function<void()> step;
+    };
+    auto chain = std::make_shared<Chain>();
+    chain->exports.assign(request_.exports().begin(), request_.exports().end());
+    chain->built = std::move(built);
+    const std::weak_ptr<Chain> weak_chain = chain;
+    chain->step = [this, image, weak_chain] {
+      const std::shared_ptr<Chain> chain = weak_chain.lock();
+      if (chain == nullptr || !open()) return;
+      if (chain->next == chain->exports.size()) return Succeed(std::move(chain->built));
+      const v1::Export& wanted = chain->exports[chain->next++];
+      switch (wanted.kind()) {
+        case v1::Export::KIND_PUSH: {
+          std::vector<std::string> names(wanted.names().begin(), wanted.names().end());
+          if (names.empty()) names.assign(request_.tags().begin(), request_.tags().end());
+          if (names.empty()) {
+            return Fail(absl::InvalidArgumentError("nothing says where to push to: give a tag"));
+          }
+          return Push(image, names, wanted.compression(),
+                      [chain](std::vector<v1::PushedImage> pushed) {
+                        for (v1::PushedImage& one : pushed) {
+                          *chain->built.add_pushed() = std::move(one);
+                        }
+                        chain->step();
+                      });
+        }
+        case v1::Export::KIND_FLATTEN:
+          return Flatten(image, [chain](v1::Digest tar) {
+            *chain->built.mutable_flattened() = std::move(tar);
+            chain->step();
+          });
+        case v1::Export::KIND_LAYERS:
+          return PrepareForms(image, wanted.compression(),
+                              [this, chain](absl::StatusOr<Image> ready) {
+                                if (!ready.ok()) return Fail(ready.status());
+                                StoreImage(*ready, [chain](v1::BuiltImage with_forms) {
+                                  *chain->built.mutable_manifest() = with_forms.manifest();
+                                  chain->step();
+                                });
+                              });
+        default:
+          return chain->step();
+      }
+    };
+    chain->step();
+  });
+}
+
+void BuildSession::StoreImage(const Image& image, std::function<void(v1::BuiltImage)> then) {
+  std::string repository;
+  if (const int base = BaseOf(*plan_, plan_->result); base >= 0) {
+    repository = bases_[static_cast<size_t>(base)].repository;
+  }
+  Blocking(
+      [&farm = farm_, domain = domain(), image, repository,
+       tags = std::vector<std::string>(request_.tags().begin(),
+                                       request_.tags().end())]() -> absl::StatusOr<v1::BuiltImage> {
+        const std::string manifest = SerializeManifest(ManifestFor(image));
+        ASSIGN_OR_RETURN(const Digest digest,
+                         farm.images.Put(domain, manifest, image.config_bytes, repository, {}));
+        v1::BuiltImage built;
+        *built.mutable_manifest() = DigestToProto(digest);
+        *built.mutable_config() = DigestToProto(DigestOf(image.config_bytes));
+        for (const std::string& tag : tags) {
+          RETURN_IF_ERROR(farm.images.Tag(domain, tag, digest));
+          ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag));
+          built.add_tags(reference.WithDefaultTag().familiar());
+        }
+        return built;
+      },
+      [this, then = std::move(then)](absl::StatusOr<v1::BuiltImage> built) {
+        if (!built.ok()) return Fail(built.status());
+        then(*std::move(built));
+      });
+}
+
+void BuildSession::AddLiveBlobs(std::vector<Digest>& live) const {
+  Session::AddLiveBlobs(live);
+  if (request_.has_context_table()) {
+    if (absl::StatusOr<Digest> table = DigestFromProto(request_.context_table()); table.ok()) {
+      live.push_back(*table);
+    }
+  }
+  live.insert(live.end(), selections_.begin(), selections_.end());
+}
+
+}  // namespace farm

@@ -1,0 +1,598 @@
+// Builds with everything real but the disk, the registry and the worker: one thread, no clock.
+#include "coordinator/build_session.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/digest_proto.h"
+#include "base/sha256.h"
+#include "base/testing/fake_clock.h"
+#include "base/testing/manual_executor.h"
+#include "base/testing/status_matchers.h"
+#include "base/time_proto.h"
+#include "cas/completeness_checking_action_cache.h"
+#include "cas/indexed_action_cache.h"
+#include "cas/memory_blob_store.h"
+#include "cas/memory_index.h"
+#include "coordinator/image_sessions.h"
+#include "coordinator/session_table.h"
+#include "oci/testing/fake_registry.h"
+
+namespace farm {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+TableEntry File(const std::string& path, const std::string& content, uint32_t mode = 0644) {
+  TableEntry entry;
+  entry.path = path;
+  entry.type = EntryType::kFile;
+  entry.mode = mode;
+  entry.content = DigestOf(content);
+  return entry;
+}
+
+// Runs what it is lent, without running anything: what a command leaves is scripted by its text.
+class ScriptedWorker {
+ public:
+  ScriptedWorker(std::string name, MemoryBlobStore& blobs, Clock& clock)
+      : name_(std::move(name)), blobs_(blobs), clock_(clock) {}
+
+  // What a command writes, by its shell text. Unscripted: a file named after it.
+  std::map<std::string, std::vector<TableEntry>> writes;
+  std::map<std::string, int> exit_codes;
+  std::map<std::string, absl::Status> errors;
+  std::vector<std::string> ran;      // the shell text of each RUN, "COPY dest", "MKDIR path", …
+  FakeRegistry* registry = nullptr;  // that a push goes to
+  int slots = 4;
+  bool silent = false;  // takes leases and never reports
+  int acknowledged = 0;
+
+  // One exchange with the coordinator. True if something was done.
+  bool Turn(StepRunner& runner) {
+    v1::SynchronizeRequest request;
+    request.set_worker(name_);
+    request.set_incarnation(name_ + "-1");
+    request.set_sequence(++sequence_);
+    request.set_slots(slots);
+    request.mutable_platform()->set_os("linux");
+    request.mutable_platform()->set_architecture("amd64");
+    request.add_networks(v1::NETWORK_MODE_HOST);
+    for (const v1::LeaseState& state : states_) *request.add_leases() = state;
+    const bool reports = !states_.empty();
+    v1::SynchronizeResponse response;
+    runner.Synchronize(request, [&response](absl::StatusOr<v1::SynchronizeResponse> r) {
+      response = *std::move(r);
+    });
+    runner.AnswerAll();
+    states_.clear();
+    acknowledged += response.acknowledged_size();
+    if (silent) return false;
+    for (const v1::Lease& lease : response.leases()) states_.push_back(Execute(lease));
+    return reports || !states_.empty();
+  }
+
+ private:
+  v1::LeaseState Execute(const v1::Lease& lease) {
+    v1::LeaseState state;
+    *state.mutable_epoch() = lease.epoch();
+    state.set_key(lease.key());
+    state.set_phase(v1::LeaseState::PHASE_DONE);
+    v1::StepResult& result = *state.mutable_result();
+    *result.mutable_started() = TimeToProto(clock_.Now());
+    *result.mutable_finished() = TimeToProto(clock_.Now());
+    const v1::StepIdentity& identity = lease.spec().identity();
+    std::string what;
+    std::vector<TableEntry> entries;
+    if (identity.has_run()) {
+      what = identity.run().args(identity.run().args_size() - 1);
+      const auto it = writes.find(what);
+      entries = it != writes.end() ? it->second : std::vector<TableEntry>{File("ran", what)};
+    } else if (identity.has_copy()) {
+      what = "COPY " + identity.copy().dest();
+      for (const v1::CopyItem& item : identity.copy().items()) {
+        entries.push_back(File("copied-" + item.content().hash(), item.content().hash()));
+      }
+    } else if (identity.has_make_directory()) {
+      what = "MKDIR " + identity.make_directory().path();
+    } else if (identity.has_unpack()) {
+      what = "UNPACK";
+      entries = writes["UNPACK " + identity.unpack().blob().digest().hash()];
+    } else if (identity.has_push()) {
+      what = "PUSH " + identity.push().repository();
+      const Digest digest = *DigestFromProto(identity.push().blob().digest());
+      if (registry != nullptr) {
+        registry->AddBlob(identity.push().repository(), identity.push().blob().media_type(),
+                          *GetBytes(blobs_, digest));
+      }
+    } else if (identity.has_compress()) {
+      what = "COMPRESS";
+      v1::Descriptor& blob = *result.mutable_blob();
+      blob.set_media_type(kOciLayerGzipType);
+      *blob.mutable_digest() = Store("gzip of " + identity.compress().diff_id());
+    }
+    ran.push_back(what);
+    if (errors.contains(what)) {
+      state.mutable_error()->set_code(static_cast<int>(errors[what].code()));
+      state.mutable_error()->set_message(std::string(errors[what].message()));
+      errors.erase(what);
+      return state;
+    }
+    result.set_exit_code(exit_codes.contains(what) ? exit_codes[what] : 0);
+    if (identity.has_push() || identity.has_compress() || result.exit_code() != 0) return state;
+    // Times of what the step made are its own.
+    for (TableEntry& entry : entries) {
+      if (entry.mtime == absl::UnixEpoch()) {
+        entry.mtime = absl::FromUnixSeconds(absl::ToUnixSeconds(clock_.Now()));
+      }
+    }
+    const Table table = *Table::FromEntries(std::move(entries));
+    v1::LayerResult& layer = *result.mutable_layer();
+    const std::string tar = "tar of " + table.Encode();
+    *layer.mutable_diff_id() = Store(tar);
+    if (identity.has_unpack() && !identity.unpack().diff_id().empty()) {
+      layer.mutable_diff_id()->set_hash(identity.unpack().diff_id().substr(7));
+    }
+    layer.mutable_form()->set_media_type(kOciLayerType);
+    *layer.mutable_form()->mutable_digest() = Store(tar);
+    *layer.mutable_table() = Store(table.Encode());
+    *layer.mutable_canonical() = DigestToProto(
+        table.CanonicalDigest(TimeFromProto(result.started()), TimeFromProto(result.finished())));
+    return state;
+  }
+  v1::Digest Store(const std::string& bytes) { return DigestToProto(*PutBytes(blobs_, bytes)); }
+
+  const std::string name_;
+  MemoryBlobStore& blobs_;
+  Clock& clock_;
+  int64_t sequence_ = 0;
+  std::vector<v1::LeaseState> states_;
+};
+
+class BuildSessionTest : public testing::Test {
+ protected:
+  BuildSessionTest() {
+    farm_.platform.set_os("linux");
+    farm_.platform.set_architecture("amd64");
+    farm_.run_network_default = v1::NETWORK_MODE_HOST;
+  }
+
+  void SetContext(std::vector<TableEntry> entries) {
+    context_ = DigestToProto(*PutBytes(blobs_, Table::FromEntries(std::move(entries))->Encode()));
+  }
+
+  v1::StartBuildRequest Request(const std::string& dockerfile) {
+    v1::StartBuildRequest request;
+    request.set_dockerfile(dockerfile);
+    request.set_dockerfile_name("Dockerfile");
+    if (context_.has_value()) *request.mutable_context_table() = *context_;
+    return request;
+  }
+
+  // Lets the farm work until nothing moves any more.
+  void Settle() {
+    for (bool moved = true; moved;) {
+      while (!loop_.empty() || !pool_.empty()) {
+        loop_.RunAll();
+        pool_.RunAll();
+      }
+      moved = false;
+      for (ScriptedWorker* worker : workers_) moved |= worker->Turn(runner_);
+      moved |= !loop_.empty() || !pool_.empty();
+    }
+  }
+
+  v1::BuildFinished Finish(const std::shared_ptr<Session>& session) {
+    events_.clear();
+    session->events().Watch(
+        0, [this](const EventStream::SharedEvent& event) { events_.push_back(*event); });
+    session->Start();
+    Settle();
+    EXPECT_FALSE(events_.empty());
+    EXPECT_TRUE(events_.back().has_finished()) << "the session hangs";
+    return events_.empty() ? v1::BuildFinished() : events_.back().finished();
+  }
+
+  v1::BuildFinished Build(v1::StartBuildRequest request) {
+    worker_.ran.clear();
+    auto session = std::make_shared<BuildSession>(
+        farm_, Session::Options{.id = absl::StrCat("b", ++builds_), .domain = domain_},
+        std::move(request));
+    return Finish(session);
+  }
+  v1::BuildFinished Build(const std::string& dockerfile) { return Build(Request(dockerfile)); }
+
+  std::string ConfigOf(const v1::BuildFinished& finished) {
+    return *GetBytes(blobs_, *DigestFromProto(finished.image().config()));
+  }
+
+  std::vector<std::string> Names(v1::StepFinished::Outcome outcome) const {
+    std::map<int, std::string> names;
+    std::vector<std::string> found;
+    for (const v1::BuildEvent& event : events_) {
+      for (const v1::PlannedStep& step : event.planned().steps()) names[step.id()] = step.name();
+      if (event.has_step_finished() && event.step_finished().outcome() == outcome) {
+        found.push_back(names[event.step_finished().id()]);
+      }
+    }
+    return found;
+  }
+
+  std::string domain_ = "main";
+  int builds_ = 0;
+  std::optional<v1::Digest> context_;
+  std::vector<v1::BuildEvent> events_;
+  FakeClock clock_;
+  ManualExecutor loop_, pool_;
+  MemoryBlobStore blobs_{clock_};
+  MemoryIndex index_;
+  IndexedActionCache all_actions_{index_};
+  CompletenessCheckingActionCache actions_{all_actions_, blobs_, index_};
+  Publisher publisher_{blobs_, index_, actions_};
+  TableCache tables_{blobs_, 1000};
+  ImageStore images_{blobs_, index_, clock_};
+  FakeRegistry registry_;
+  Scheduler scheduler_{{}};
+  StepRunner runner_{{}, clock_, loop_, pool_, publisher_, scheduler_};
+  FarmContext farm_{.clock = clock_,
+                    .loop = loop_,
+                    .pool = pool_,
+                    .blobs = blobs_,
+                    .actions = actions_,
+                    .publisher = publisher_,
+                    .tables = tables_,
+                    .images = images_,
+                    .registry = registry_,
+                    .runner = runner_};
+  ScriptedWorker worker_{"w1", blobs_, clock_};
+  std::vector<ScriptedWorker*> workers_ = {&worker_};
+};
+
+TEST_F(BuildSessionTest, RunsEachStepAndMakesAnImage) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\nRUN two\nCMD [\"/x\"]\n");
+  request.add_tags("app");
+  const v1::BuildFinished done = Build(request);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("one", "two"));
+  EXPECT_THAT(ConfigOf(done), HasSubstr("\"Cmd\":[\"/x\"]"));
+  EXPECT_THAT(std::vector<std::string>(done.image().tags().begin(), done.image().tags().end()),
+              ElementsAre("app:latest"));
+  EXPECT_OK(images_.Find("main", "app"));
+}
+
+TEST_F(BuildSessionTest, WarningsOfTheTargetAreEventsWithTheirRule) {
+  EXPECT_FALSE(Build("FROM scratch as a\nMAINTAINER x\nFROM scratch\nCMD x\n").has_error());
+  std::vector<std::string> rules;
+  for (const v1::BuildEvent& event : events_) {
+    if (event.has_warning()) {
+      rules.push_back(absl::StrCat(event.warning().rule(), ":", event.warning().line()));
+    }
+  }
+  EXPECT_THAT(rules,
+              ElementsAre("FromAsCasing:1", "MaintainerDeprecated:2", "JSONArgsRecommended:4"));
+}
+
+TEST_F(BuildSessionTest, WarningsThatAreErrorsEndTheBuildBeforeItRuns) {
+  const v1::BuildFinished done = Build("# check=error=true\nFROM scratch\nRUN a\nCMD x\n");
+  EXPECT_THAT(done.error().message(),
+              HasSubstr("lint violation found for rules: JSONArgsRecommended"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, ARunForAnotherPlatformIsRefusedIfNoWorkerHasIt) {
+  v1::StartBuildRequest request = Request("FROM scratch\nWORKDIR /w\nRUN a\n");
+  request.mutable_platform()->set_os("linux");
+  request.mutable_platform()->set_architecture("arm64");
+  const v1::BuildFinished done = Build(request);
+  EXPECT_THAT(done.error().message(), HasSubstr("no worker of this farm has that platform"));
+  request.set_dockerfile("FROM scratch\nWORKDIR /w\n");
+  EXPECT_FALSE(Build(request).has_error());
+}
+
+TEST_F(BuildSessionTest, ASecondBuildRunsNothingAndGivesTheSameImage) {
+  const std::string dockerfile = "FROM scratch\nRUN one\nRUN two\n";
+  const v1::BuildFinished first = Build(dockerfile);
+  clock_.Advance(absl::Hours(1));
+  const v1::BuildFinished second = Build(dockerfile);
+  EXPECT_THAT(worker_.ran, IsEmpty());
+  EXPECT_EQ(second.image().steps_cached(), 2);
+  EXPECT_EQ(first.image().config().hash(), second.image().config().hash());
+}
+
+TEST_F(BuildSessionTest, ALineMoreRunsOneStepMore) {
+  Build("FROM scratch\nRUN one\n");
+  Build("FROM scratch\nRUN one\nRUN two\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("two"));
+}
+
+TEST_F(BuildSessionTest, NoCacheRunsAll) {
+  Build("FROM scratch\nRUN one\nRUN two\n");
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\nRUN two\n");
+  request.set_no_cache(true);
+  Build(request);
+  EXPECT_THAT(worker_.ran, ElementsAre("one", "two"));
+}
+
+TEST_F(BuildSessionTest, AFailingCommandEndsTheBuildAndIsNotKept) {
+  worker_.exit_codes["bad"] = 7;
+  for (int i = 0; i < 2; ++i) {
+    const v1::BuildFinished done = Build("FROM scratch\nRUN bad\nRUN after\n");
+    EXPECT_THAT(done.error().message(), HasSubstr("exit code: 7"));
+    EXPECT_NE(done.failed_step(), 0);
+    EXPECT_THAT(worker_.ran, ElementsAre("bad"));
+  }
+}
+
+TEST_F(BuildSessionTest, AnEqualLayerIsAdoptedSoThatNothingAfterItRuns) {
+  const v1::BuildFinished first = Build("FROM scratch\nRUN make # v1\nRUN after\n");
+  clock_.Advance(absl::Hours(1));
+  worker_.writes["make # v2"] = {File("ran", "make # v1")};
+  worker_.writes["make # v1"] = {File("ran", "make # v1")};
+  const v1::BuildFinished second = Build("FROM scratch\nRUN make # v2\nRUN after\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("make # v2"));
+  const auto adopted = std::find_if(events_.begin(), events_.end(), [](const v1::BuildEvent& e) {
+    return e.step_finished().adopted();
+  });
+  EXPECT_NE(adopted, events_.end());
+  EXPECT_FALSE(second.has_error());
+  EXPECT_FALSE(first.has_error());
+}
+
+TEST_F(BuildSessionTest, ATimeThatTheStepSetItselfIsContent) {
+  TableEntry touched = File("ran", "x");
+  touched.mtime = absl::FromUnixSeconds(1000);
+  worker_.writes["touch # v1"] = {touched};
+  touched.mtime = absl::FromUnixSeconds(2000);
+  worker_.writes["touch # v2"] = {touched};
+  Build("FROM scratch\nRUN touch # v1\nRUN after\n");
+  Build("FROM scratch\nRUN touch # v2\nRUN after\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("touch # v2", "after"));
+}
+
+TEST_F(BuildSessionTest, ACopyRunsAgainOnlyIfWhatItCopiesChanged) {
+  const std::string dockerfile = "FROM scratch\nCOPY a /a\nCOPY b /b\n";
+  SetContext({File("a", "1"), File("b", "1"), File("c", "1")});
+  Build(dockerfile);
+  SetContext({File("a", "1"), File("b", "1"), File("c", "2")});
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, IsEmpty());
+  SetContext({File("a", "1"), File("b", "2"), File("c", "2")});
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("COPY /b"));
+  SetContext({File("a", "1", 0755), File("b", "2")});
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, Contains("COPY /a"));
+}
+
+TEST_F(BuildSessionTest, ACopyFromAStageIsKeyedByContentAndNotByTheStage) {
+  worker_.writes["make # v1"] = {File("out", "same"), File("log", "1")};
+  worker_.writes["make # v2"] = {File("out", "same"), File("log", "2")};
+  Build("FROM scratch AS b\nRUN make # v1\nFROM scratch\nCOPY --from=b /out /out\n");
+  Build("FROM scratch AS b\nRUN make # v2\nFROM scratch\nCOPY --from=b /out /out\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("make # v2"));
+}
+
+TEST_F(BuildSessionTest, StagesThatTheTargetDoesNotNeedAreLeftOut) {
+  v1::StartBuildRequest request =
+      Request("FROM scratch AS a\nRUN a\nFROM scratch AS b\nRUN b\nFROM scratch AS c\nRUN c\n");
+  request.set_target("b");
+  Build(request);
+  EXPECT_THAT(worker_.ran, ElementsAre("b"));
+}
+
+TEST_F(BuildSessionTest, AMissingSourceIsAnErrorWithItsPlace) {
+  SetContext({File("a", "1")});
+  const v1::BuildFinished done = Build("FROM scratch\nCOPY nothing /x\n");
+  EXPECT_EQ(done.error().line(), 2);
+  EXPECT_THAT(done.error().message(), HasSubstr("nothing"));
+}
+
+TEST_F(BuildSessionTest, ALostLayerIsMadeAgain) {
+  const std::string dockerfile = "FROM scratch\nRUN one\nRUN two\n";
+  Build(dockerfile);
+  // The layer of "one" is gone from the store: its step is no hit any more.
+  const Digest key = [&] {
+    std::string raw;
+    EXPECT_OK(
+        index_.Scan(IndexTable::kAction, "", "", [&](absl::string_view, absl::string_view value) {
+          v1::ActionRecord record;
+          record.ParseFromArray(value.data(), static_cast<int>(value.size()));
+          if (absl::StrContains(record.name(), "one")) {
+            raw = record.result().layer().form().digest().hash();
+          }
+          return true;
+        }));
+    return *Digest::FromHex(raw, 0);
+  }();
+  Digest lost;
+  EXPECT_OK(blobs_.ForEachBlob([&](const CollectableBlobStore::BlobInfo& info) {
+    if (info.digest.hash() == key.hash()) lost = info.digest;
+    return true;
+  }));
+  ASSERT_OK(blobs_.Delete(lost));
+  const v1::BuildFinished done = Build(dockerfile);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("one"));
+}
+
+TEST_F(BuildSessionTest, AWorkerThatFindsABlobDamagedHasItMadeAgain) {
+  Build("FROM scratch\nRUN one\n");
+  worker_.errors["two"] = absl::DataLossError("layer is damaged");
+  const v1::BuildFinished done = Build("FROM scratch\nRUN one\nRUN two\n");
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("two", "two"));
+}
+
+TEST_F(BuildSessionTest, EqualStepsInFlightAreJoined) {
+  auto one = std::make_shared<BuildSession>(farm_, Session::Options{.id = "x1", .domain = "main"},
+                                            Request("FROM scratch\nRUN slow\n"));
+  one->Start();
+  const v1::BuildFinished two = Build("FROM scratch\nRUN slow\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("slow"));
+  EXPECT_TRUE(one->events().finished());
+  EXPECT_FALSE(two.has_error());
+}
+
+TEST_F(BuildSessionTest, DomainsShareNothing) {
+  Build("FROM scratch\nRUN one\n");
+  domain_ = "other";
+  Build("FROM scratch\nRUN one\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("one"));
+}
+
+TEST_F(BuildSessionTest, ACancelledBuildStopsItsSteps) {
+  worker_.silent = true;
+  auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "c1", .domain = "main"}, Request("FROM scratch\nRUN slow\n"));
+  session->Start();
+  Settle();
+  EXPECT_EQ(scheduler_.leased(), 1);
+  session->Cancel();
+  EXPECT_TRUE(session->events().finished());
+  EXPECT_EQ(scheduler_.leased(), 0);
+  EXPECT_EQ(runner_.jobs(), 0);
+}
+
+TEST_F(BuildSessionTest, ALostWorkersStepRunsElsewhere) {
+  worker_.silent = true;
+  auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "l1", .domain = "main"}, Request("FROM scratch\nRUN one\n"));
+  session->Start();
+  Settle();
+  ScriptedWorker second("w2", blobs_, clock_);
+  workers_ = {&second};
+  clock_.Advance(absl::Minutes(1));
+  Settle();
+  runner_.OnTick();
+  Settle();
+  EXPECT_TRUE(session->events().finished());
+  EXPECT_THAT(second.ran, ElementsAre("one"));
+}
+
+TEST_F(BuildSessionTest, ExplainNamesWhatIsNew) {
+  Build("FROM scratch\nENV A=1\nRUN one\n");
+  v1::StartBuildRequest request = Request("FROM scratch\nENV A=2\nRUN one\n");
+  request.set_explain(true);
+  Build(request);
+  std::string reasons;
+  for (const v1::BuildEvent& event : events_) {
+    absl::StrAppend(&reasons, absl::StrJoin(event.step_started().reasons(), "; "));
+  }
+  EXPECT_THAT(reasons, HasSubstr("variable A"));
+}
+
+TEST_F(BuildSessionTest, RunIsRefusedWhereTheFarmHasNoNetworkForIt) {
+  farm_.run_network_default = v1::NETWORK_MODE_UNSPECIFIED;
+  const v1::BuildFinished done = Build("FROM scratch\nRUN one\n");
+  EXPECT_THAT(done.error().message(), HasSubstr("run_network_default"));
+  EXPECT_EQ(done.error().line(), 2);
+}
+
+TEST_F(BuildSessionTest, ABadTagIsRefusedBeforeAnythingRuns) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_tags("UPPER");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("must be lowercase"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, AnImportedTarIsAnImageThatFromFinds) {
+  v1::ImportImageRequest import;
+  *import.mutable_blob() = DigestToProto(*PutBytes(blobs_, "a tar"));
+  import.set_tag("centos:7");
+  import.add_changes("CMD [\"/bin/bash\"]");
+  auto session = std::make_shared<ImportSession>(
+      farm_, Session::Options{.id = "i1", .domain = "main"}, import);
+  const v1::BuildFinished imported = Finish(session);
+  EXPECT_FALSE(imported.has_error()) << imported.error().message();
+  const v1::BuildFinished built = Build("FROM centos:7\nRUN mkdir /cc\n");
+  EXPECT_FALSE(built.has_error()) << built.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("mkdir /cc"));
+  EXPECT_THAT(ConfigOf(built), HasSubstr("/bin/bash"));
+}
+
+TEST_F(BuildSessionTest, PushCompressesAndPushesEachLayer) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_tags("localhost:5000/app:v1");
+  request.add_exports()->set_kind(v1::Export::KIND_PUSH);
+  worker_.registry = &registry_;
+  const v1::BuildFinished done = Build(request);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("one", "COMPRESS", "PUSH localhost:5000/app"));
+  ASSERT_EQ(done.image().pushed_size(), 1);
+  EXPECT_EQ(done.image().pushed(0).name(), "localhost:5000/app:v1");
+}
+
+TEST_F(BuildSessionTest, AfterItIsClosedNoPollOfAWorkerIsKept) {
+  v1::SynchronizeRequest request;
+  request.set_worker("w2");
+  request.set_incarnation("w2-1");
+  std::vector<absl::Status> answers;
+  const auto poll = [&] {
+    request.set_sequence(request.sequence() + 1);
+    runner_.Synchronize(request, [&](absl::StatusOr<v1::SynchronizeResponse> answer) {
+      answers.push_back(answer.status());
+    });
+  };
+  poll();  // The first is answered at once, the next has to wait.
+  poll();
+  EXPECT_THAT(answers, ElementsAre(absl::OkStatus()));
+  runner_.Close();
+  poll();
+  EXPECT_THAT(answers, ElementsAre(absl::OkStatus(), absl::OkStatus(),
+                                   StatusIs(absl::StatusCode::kUnavailable)));
+}
+
+class SessionTableTest : public BuildSessionTest {
+ protected:
+  absl::Status Start(const std::string& dockerfile) {
+    return sessions_.Start(std::make_shared<BuildSession>(
+        farm_, Session::Options{.id = sessions_.NewId(), .domain = "main"}, Request(dockerfile)));
+  }
+  SessionTable sessions_{{}, clock_};
+};
+
+TEST_F(SessionTableTest, OneThatIsIdleClosesAndRefusesWhatComes) {
+  sessions_.Touch();
+  EXPECT_FALSE(sessions_.CloseIfIdle(absl::Minutes(1)));
+  clock_.Advance(absl::Minutes(2));
+  EXPECT_TRUE(sessions_.CloseIfIdle(absl::Minutes(1)));
+  EXPECT_THAT(Start("FROM scratch\nRUN one\n"), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(sessions_.open_sessions(), 0);
+}
+
+TEST_F(SessionTableTest, OneWithAnOpenSessionIsNotIdle) {
+  EXPECT_OK(Start("FROM scratch\nRUN one\n"));
+  clock_.Advance(absl::Hours(1));
+  EXPECT_FALSE(sessions_.CloseIfIdle(absl::Minutes(1)));
+  sessions_.Close();
+  Settle();  // A session that was accepted is done all the same.
+  EXPECT_EQ(sessions_.open_sessions(), 0);
+  EXPECT_THAT(worker_.ran, ElementsAre("one"));
+}
+
+// Killed between a step's end and the index' write, a coordinator would lose work that is done.
+TEST_F(BuildSessionTest, AResultIsAcknowledgedOnceItIsInTheActionCache) {
+  auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "b1", .domain = "main"}, Request("FROM scratch\nRUN one\n"));
+  session->Start();
+  while (worker_.ran.empty()) {
+    loop_.RunAll();
+    pool_.RunAll();
+    worker_.Turn(runner_);
+  }
+  worker_.Turn(runner_);  // Reports the result; nothing is published yet, for the pool stands.
+  EXPECT_EQ(worker_.acknowledged, 0);
+  Settle();
+  EXPECT_EQ(worker_.acknowledged, 1);
+}
+
+}  // namespace
+}  // namespace farm

@@ -1,0 +1,88 @@
+#include "coordinator/coordinator_config.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/config_file.h"
+#include "base/status_macros.h"
+#include "base/time_proto.h"
+#include "cas/garbage_collector.h"
+#include "rpc/address.h"
+
+namespace farm {
+namespace {
+
+constexpr int64_t kGiB = int64_t{1} << 30;
+constexpr absl::Duration kLeaseTtlMin = absl::Seconds(3);
+
+void SetDefaults(v1::CoordinatorConfig& config) {
+  if (config.state_dir().empty()) config.set_state_dir("/var/lib/farm/coordinator");
+  if (config.listen().empty()) config.add_listen("unix:/run/farm/farm.sock");
+  v1::StorageLimits& storage = *config.mutable_storage();
+  if (storage.high_mark_bytes() == 0) storage.set_high_mark_bytes(100 * kGiB);
+  if (storage.low_mark_bytes() == 0) storage.set_low_mark_bytes(storage.high_mark_bytes() / 5 * 4);
+  if (storage.blob_bytes_max() == 0) storage.set_blob_bytes_max(64 * kGiB);
+  if (!storage.has_grace()) *storage.mutable_grace() = DurationToProto(absl::Hours(6));
+  if (!config.has_lease_ttl()) *config.mutable_lease_ttl() = DurationToProto(absl::Seconds(30));
+  if (config.builds_max() == 0) config.set_builds_max(256);
+  if (config.step_log_bytes_max() == 0) config.set_step_log_bytes_max(2 << 20);
+  if (config.step_attempts_max() == 0) config.set_step_attempts_max(3);
+  if (config.context_entries_max() == 0) config.set_context_entries_max(1'000'000);
+}
+
+absl::Status Check(const v1::CoordinatorConfig& config) {
+  if (config.storage().low_mark_bytes() > config.storage().high_mark_bytes()) {
+    return absl::InvalidArgumentError("storage.low_mark_bytes is over storage.high_mark_bytes");
+  }
+  for (int64_t value : {config.storage().low_mark_bytes(), config.storage().blob_bytes_max(),
+                        config.step_log_bytes_max(), int64_t{config.builds_max()},
+                        int64_t{config.step_attempts_max()}}) {
+    if (value < 0) return absl::InvalidArgumentError("a limit is negative");
+  }
+  if (DurationFromProto(config.storage().grace()) < kGraceMin) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("storage.grace is under ", absl::FormatDuration(kGraceMin)));
+  }
+  if (DurationFromProto(config.lease_ttl()) < kLeaseTtlMin) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("lease_ttl is under ", absl::FormatDuration(kLeaseTtlMin)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::CoordinatorConfig> EffectiveConfig(const CoordinatorFlags& flags) {
+  v1::CoordinatorConfig config;
+  if (!flags.file.empty()) {
+    RETURN_IF_ERROR(LoadConfigFile(flags.file, config));
+  }
+  if (!flags.state_dir.empty()) config.set_state_dir(flags.state_dir);
+  if (!flags.listen.empty()) {
+    config.clear_listen();
+    for (const std::string& address : flags.listen) config.add_listen(address);
+  }
+  if (!flags.idle_shutdown.empty()) {
+    absl::Duration idle;
+    if (!absl::ParseDuration(flags.idle_shutdown, &idle) || idle < absl::ZeroDuration()) {
+      return absl::InvalidArgumentError(absl::StrCat("--idle-shutdown: \"", flags.idle_shutdown,
+                                                     "\" is no duration, expected e.g. 15m"));
+    }
+    *config.mutable_idle_shutdown() = DurationToProto(idle);
+  }
+  SetDefaults(config);
+  bool unix_only = true;
+  for (const std::string& address : config.listen()) {
+    ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
+    unix_only = unix_only && parsed.reach == Address::Reach::kUnixSocket;
+  }
+  // Who can open the socket's file is trusted with the host's network; nobody else is by default.
+  if (unix_only && config.run_network_default() == v1::NETWORK_MODE_UNSPECIFIED) {
+    config.set_run_network_default(v1::NETWORK_MODE_HOST);
+  }
+  RETURN_IF_ERROR(Check(config));
+  return config;
+}
+
+}  // namespace farm

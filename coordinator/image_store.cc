@@ -1,0 +1,389 @@
+#include "coordinator/image_store.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/digest_proto.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "base/suggestion.h"
+#include "base/time_proto.h"
+#include "cas/small_blob_store.h"
+#include "oci/reference.h"
+
+namespace farm {
+namespace {
+
+constexpr size_t kIdPrefixMin = 2;  // hex digits
+
+bool IsHex(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+}  // namespace
+
+absl::StatusOr<Digest> ImageStore::Put(absl::string_view domain, absl::string_view manifest_bytes,
+                                       absl::string_view config_bytes, absl::string_view repository,
+                                       const std::vector<std::string>& repo_digests) {
+  ASSIGN_OR_RETURN(const ImageConfig config, ParseImageConfig(config_bytes));
+  ASSIGN_OR_RETURN(const Digest config_digest, PutBytes(blobs_, config_bytes));
+  ASSIGN_OR_RETURN(const Digest manifest_digest, PutBytes(blobs_, manifest_bytes));
+  for (const Digest& document : {config_digest, manifest_digest}) {
+    // Smaller ones are in the index, whose log keeps the order.
+    if (document.size_bytes() <= kSmallBlobBytesMax) continue;
+    RETURN_IF_ERROR(blobs_.Sync({&document, 1}));
+  }
+  const std::string key = IndexKey({domain, manifest_digest.raw()});
+  v1::ImageRecord record;
+  if (absl::StatusOr<std::string> before = index_.Get(IndexTable::kImage, key);
+      before.ok() && record.ParseFromString(*before)) {
+    // Its time stays.
+  } else {
+    record.Clear();
+    *record.mutable_created() = TimeToProto(clock_.Now());
+  }
+  *record.mutable_manifest() = DigestToProto(manifest_digest);
+  *record.mutable_config() = DigestToProto(config_digest);
+  record.clear_diff_ids();
+  for (const std::string& diff_id : config.diff_ids) {
+    record.add_diff_ids(std::string(absl::StripPrefix(diff_id, "sha256:")));
+  }
+  if (!repository.empty()) record.set_repository(std::string(repository));
+  for (const std::string& repo_digest : repo_digests) {
+    const auto& known = record.repo_digests();
+    if (std::find(known.begin(), known.end(), repo_digest) == known.end()) {
+      record.add_repo_digests(repo_digest);
+    }
+  }
+  const std::string after = record.SerializeAsString();
+  if (absl::StatusOr<std::string> before = index_.Get(IndexTable::kImage, key);
+      before.ok() && *before == after) {
+    return manifest_digest;
+  }
+  IndexBatch batch;
+  batch.Put(IndexTable::kImage, key, after);
+  RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kOrdered));
+  return manifest_digest;
+}
+
+absl::Status ImageStore::Tag(absl::string_view domain, absl::string_view name,
+                             const Digest& manifest) {
+  ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(name));
+  if (!parsed.digest().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("refusing to create a tag with a digest reference: ", name));
+  }
+  const std::string key = IndexKey({domain, parsed.WithDefaultTag().canonical()});
+  v1::TagRecord record;
+  if (absl::StatusOr<std::string> before = index_.Get(IndexTable::kTag, key);
+      before.ok() && record.ParseFromString(*before) &&
+      record.manifest().hash() == manifest.hex()) {
+    return absl::OkStatus();  // A build that changed nothing writes nothing.
+  }
+  *record.mutable_manifest() = DigestToProto(manifest);
+  *record.mutable_tagged() = TimeToProto(clock_.Now());
+  IndexBatch batch;
+  batch.Put(IndexTable::kTag, key, record.SerializeAsString());
+  return index_.Apply(batch, Index::Durability::kSynced);
+}
+
+absl::StatusOr<std::vector<ImageStore::Tagged>> ImageStore::Tags(absl::string_view domain) {
+  std::vector<Tagged> tags;
+  absl::Status error;
+  RETURN_IF_ERROR(
+      index_.Scan(IndexTable::kTag, IndexKey({domain}), "",
+                  [&](absl::string_view key, absl::string_view value) {
+                    v1::TagRecord record;
+                    absl::StatusOr<std::vector<std::string>> parts = IndexKeyParts(key);
+                    if (!parts.ok() || parts->size() != 2 ||
+                        !record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+                      error = absl::DataLossError("a tag's record does not parse");
+                      return false;
+                    }
+                    absl::StatusOr<Digest> manifest = DigestFromProto(record.manifest());
+                    if (manifest.ok())
+                      tags.push_back({.reference = (*parts)[1], .manifest = *manifest});
+                    return true;
+                  }));
+  RETURN_IF_ERROR(error);
+  return tags;
+}
+
+absl::StatusOr<std::vector<v1::ImageRecord>> ImageStore::Records(absl::string_view domain) {
+  std::vector<v1::ImageRecord> records;
+  RETURN_IF_ERROR(
+      index_.Scan(IndexTable::kImage, domain.empty() ? "" : IndexKey({domain}), "",
+                  [&](absl::string_view, absl::string_view value) {
+                    v1::ImageRecord record;
+                    if (record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+                      records.push_back(std::move(record));
+                    }
+                    return true;
+                  }));
+  return records;
+}
+
+absl::StatusOr<ImageStore::Stored> ImageStore::Load(absl::string_view domain,
+                                                    const Digest& manifest) {
+  Stored stored;
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   index_.Get(IndexTable::kImage, IndexKey({domain, manifest.raw()})));
+  if (!stored.record.ParseFromString(bytes)) {
+    return absl::DataLossError("an image's record does not parse");
+  }
+  ASSIGN_OR_RETURN(stored.manifest_digest, DigestFromProto(stored.record.manifest()));
+  ASSIGN_OR_RETURN(const Digest config, DigestFromProto(stored.record.config()));
+  ASSIGN_OR_RETURN(stored.manifest_bytes,
+                   GetBytes(blobs_, stored.manifest_digest, kManifestBytesMax));
+  ASSIGN_OR_RETURN(stored.manifest, ParseManifest(stored.manifest_bytes));
+  ASSIGN_OR_RETURN(stored.config_bytes, GetBytes(blobs_, config, kImageConfigBytesMax));
+  ASSIGN_OR_RETURN(stored.config, ParseImageConfig(stored.config_bytes));
+  return stored;
+}
+
+absl::StatusOr<Digest> ImageStore::Resolve(absl::string_view domain, absl::string_view name,
+                                           bool by_id, bool* was_id) {
+  *was_id = false;
+  const absl::StatusOr<Reference> reference = Reference::Parse(name);
+  if (reference.ok() && reference->digest().empty()) {
+    const absl::StatusOr<std::string> bytes =
+        index_.Get(IndexTable::kTag, IndexKey({domain, reference->WithDefaultTag().canonical()}));
+    v1::TagRecord record;
+    if (bytes.ok() && record.ParseFromString(*bytes)) return DigestFromProto(record.manifest());
+  }
+  ASSIGN_OR_RETURN(const std::vector<v1::ImageRecord> records, Records(domain));
+  if (reference.ok() && !reference->digest().empty()) {
+    const std::string wanted =
+        absl::StrCat(reference->RepositoryOnly().canonical(), "@", reference->digest());
+    for (const v1::ImageRecord& record : records) {
+      for (const std::string& repo_digest : record.repo_digests()) {
+        if (repo_digest == wanted) return DigestFromProto(record.manifest());
+      }
+      // `farm images --digests` shows the manifest digest of what was built here, too.
+      if (absl::StrCat("sha256:", record.manifest().hash()) == reference->digest()) {
+        ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+        for (const Tagged& tag : tags) {
+          absl::StatusOr<Reference> named = Reference::Parse(tag.reference);
+          if (named.ok() && tag.manifest.hex() == record.manifest().hash() &&
+              named->RepositoryOnly() == reference->RepositoryOnly()) {
+            return tag.manifest;
+          }
+        }
+      }
+    }
+  }
+  const absl::string_view id = absl::StripPrefix(name, "sha256:");
+  if (by_id && id.size() >= kIdPrefixMin && id.size() <= 64 && IsHex(id)) {
+    std::optional<Digest> found;
+    for (const v1::ImageRecord& record : records) {
+      if (!absl::StartsWith(record.config().hash(), id)) continue;
+      ASSIGN_OR_RETURN(const Digest manifest, DigestFromProto(record.manifest()));
+      if (found.has_value() && id.size() < 64 && *found != manifest) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("several images have an id that begins with ", id));
+      }
+      found = manifest;
+    }
+    if (found.has_value()) {
+      *was_id = true;
+      return *found;
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  std::vector<std::string> names;
+  for (const Tagged& tag : tags) {
+    if (absl::StatusOr<Reference> named = Reference::Parse(tag.reference); named.ok()) {
+      names.push_back(named->familiar());
+    }
+  }
+  const std::string near = ClosestMatch(name, names);
+  return absl::NotFoundError(absl::StrCat(
+      "no such image: ", name, near.empty() ? "" : absl::StrCat(" (did you mean ", near, "?)")));
+}
+
+absl::StatusOr<ImageStore::Stored> ImageStore::Find(absl::string_view domain,
+                                                    absl::string_view name) {
+  bool was_id;
+  ASSIGN_OR_RETURN(const Digest manifest, Resolve(domain, name, /*by_id=*/true, &was_id));
+  return Load(domain, manifest);
+}
+
+absl::StatusOr<ImageStore::Stored> ImageStore::FindByReference(absl::string_view domain,
+                                                               absl::string_view name) {
+  bool was_id;
+  ASSIGN_OR_RETURN(const Digest manifest, Resolve(domain, name, /*by_id=*/false, &was_id));
+  return Load(domain, manifest);
+}
+
+absl::StatusOr<v1::Image> ImageStore::Describe(absl::string_view domain, const Stored& stored,
+                                               const std::vector<Tagged>& tags) {
+  v1::Image image;
+  *image.mutable_config() = stored.record.config();
+  *image.mutable_manifest() = stored.record.manifest();
+  for (const Tagged& tag : tags) {
+    if (tag.manifest != stored.manifest_digest) continue;
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag.reference));
+    image.add_tags(reference.familiar());
+  }
+  for (const std::string& repo_digest : stored.record.repo_digests()) {
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(repo_digest));
+    image.add_repo_digests(reference.familiar());
+  }
+  if (stored.config.created.has_value())
+    *image.mutable_created() = TimeToProto(*stored.config.created);
+  for (size_t i = 0; i < stored.config.diff_ids.size(); ++i) {
+    // The uncompressed size stands in the layer's record; before a first unpack only the compressed
+    // one is known.
+    int64_t size =
+        i < stored.manifest.layers.size() ? stored.manifest.layers[i].digest.size_bytes() : 0;
+    ASSIGN_OR_RETURN(const Digest diff_id, Digest::FromOci(stored.config.diff_ids[i], 0));
+    v1::LayerRecord layer;
+    const absl::StatusOr<std::string> bytes =
+        index_.Get(IndexTable::kLayer, IndexKey({domain, diff_id.raw()}));
+    if (bytes.ok() && layer.ParseFromString(*bytes) && layer.diff_id().size_bytes() > 0) {
+      size = layer.diff_id().size_bytes();
+    }
+    image.add_layer_sizes_bytes(size);
+    image.set_size_bytes(image.size_bytes() + size);
+  }
+  image.mutable_platform()->set_os(stored.config.platform.os);
+  image.mutable_platform()->set_architecture(stored.config.platform.architecture);
+  image.mutable_platform()->set_variant(stored.config.platform.variant);
+  return image;
+}
+
+absl::StatusOr<std::vector<v1::Image>> ImageStore::List(absl::string_view domain,
+                                                        absl::string_view repository) {
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  ASSIGN_OR_RETURN(const std::vector<v1::ImageRecord> records, Records(domain));
+  std::vector<v1::Image> images;
+  for (const v1::ImageRecord& record : records) {
+    ASSIGN_OR_RETURN(const Digest manifest, DigestFromProto(record.manifest()));
+    absl::StatusOr<Stored> stored = Load(domain, manifest);
+    if (!stored.ok()) continue;  // Its documents are damaged or gone; it can't be used.
+    ASSIGN_OR_RETURN(v1::Image image, Describe(domain, *stored, tags));
+    if (!repository.empty()) {
+      ASSIGN_OR_RETURN(const Reference wanted, Reference::Parse(repository));
+      const auto other = [&](const std::string& tag) {
+        const absl::StatusOr<Reference> reference = Reference::Parse(tag);
+        return !reference.ok() || reference->repository() != wanted.repository() ||
+               (!wanted.tag().empty() && wanted.tag() != reference->tag());
+      };
+      auto* kept = image.mutable_tags();
+      kept->erase(std::remove_if(kept->begin(), kept->end(), other), kept->end());
+      if (kept->empty()) continue;
+    }
+    image.clear_layer_sizes_bytes();
+    images.push_back(std::move(image));
+  }
+  std::stable_sort(images.begin(), images.end(), [](const v1::Image& a, const v1::Image& b) {
+    return std::pair(a.created().seconds(), a.created().nanos()) >
+           std::pair(b.created().seconds(), b.created().nanos());
+  });
+  return images;
+}
+
+absl::StatusOr<v1::Image> ImageStore::Inspect(absl::string_view domain, absl::string_view name) {
+  ASSIGN_OR_RETURN(const Stored stored, Find(domain, name));
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  ASSIGN_OR_RETURN(v1::Image image, Describe(domain, stored, tags));
+  image.set_config_json(stored.config_bytes);
+  image.set_manifest_json(stored.manifest_bytes);
+  return image;
+}
+
+absl::Status ImageStore::Forget(absl::string_view domain, const Digest& manifest,
+                                v1::RemoveImageResponse& response) {
+  const std::string key = IndexKey({domain, manifest.raw()});
+  ASSIGN_OR_RETURN(const std::string bytes, index_.Get(IndexTable::kImage, key));
+  v1::ImageRecord record;
+  if (record.ParseFromString(bytes)) {
+    response.add_deleted(absl::StrCat("sha256:", record.config().hash()));
+  }
+  IndexBatch batch;
+  batch.Delete(IndexTable::kImage, key);
+  return index_.Apply(batch, Index::Durability::kSynced);
+}
+
+absl::StatusOr<v1::RemoveImageResponse> ImageStore::Remove(absl::string_view domain,
+                                                           const std::vector<std::string>& names,
+                                                           bool force) {
+  v1::RemoveImageResponse response;
+  for (const std::string& name : names) {
+    bool was_id;
+    ASSIGN_OR_RETURN(const Digest manifest, Resolve(domain, name, /*by_id=*/true, &was_id));
+    ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+    std::vector<std::string> of_image;
+    for (const Tagged& tag : tags) {
+      if (tag.manifest == manifest) of_image.push_back(tag.reference);
+    }
+    std::vector<std::string> to_remove = of_image;
+    if (!was_id) {
+      ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(name));
+      if (reference.digest().empty()) to_remove = {reference.WithDefaultTag().canonical()};
+    } else if (of_image.size() > 1 && !force) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "image ", name, " has several names: remove them one by one, or use --force"));
+    }
+    IndexBatch batch;
+    for (const std::string& reference : to_remove) {
+      batch.Delete(IndexTable::kTag, IndexKey({domain, reference}));
+      ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(reference));
+      response.add_untagged(parsed.familiar());
+    }
+    RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kSynced));
+    if (to_remove.size() >= of_image.size()) {
+      RETURN_IF_ERROR(Forget(domain, manifest, response));
+    }
+  }
+  return response;
+}
+
+absl::StatusOr<std::vector<Digest>> ImageStore::LiveBlobs() {
+  // Domain and manifest of each image that has a name.
+  std::vector<std::pair<std::string, Digest>> images;
+  RETURN_IF_ERROR(
+      index_.Scan(IndexTable::kTag, "", "", [&](absl::string_view key, absl::string_view value) {
+        const absl::StatusOr<std::vector<std::string>> parts = IndexKeyParts(key);
+        v1::TagRecord record;
+        if (parts.ok() && !parts->empty() &&
+            record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+          if (absl::StatusOr<Digest> manifest = DigestFromProto(record.manifest()); manifest.ok()) {
+            images.emplace_back((*parts)[0], *manifest);
+          }
+        }
+        return true;
+      }));
+  std::sort(images.begin(), images.end());
+  images.erase(std::unique(images.begin(), images.end()), images.end());
+  std::vector<Digest> live;
+  const auto add = [&live](const v1::Digest& digest) {
+    if (absl::StatusOr<Digest> value = DigestFromProto(digest); value.ok()) live.push_back(*value);
+  };
+  for (const auto& [domain, manifest] : images) {
+    const absl::StatusOr<std::string> bytes =
+        index_.Get(IndexTable::kImage, IndexKey({domain, manifest.raw()}));
+    v1::ImageRecord record;
+    if (!bytes.ok() || !record.ParseFromString(*bytes)) continue;
+    add(record.manifest());
+    add(record.config());
+    for (const std::string& hex : record.diff_ids()) {
+      ASSIGN_OR_RETURN(const Digest diff_id, Digest::FromHex(hex, 0));
+      const absl::StatusOr<std::string> layer_bytes =
+          index_.Get(IndexTable::kLayer, IndexKey({domain, diff_id.raw()}));
+      v1::LayerRecord layer;
+      if (!layer_bytes.ok() || !layer.ParseFromString(*layer_bytes)) continue;
+      add(layer.table());
+      for (const v1::Descriptor& form : layer.forms()) add(form.digest());
+    }
+  }
+  return live;
+}
+
+}  // namespace farm

@@ -1,0 +1,92 @@
+#ifndef FARM_COORDINATOR_IMAGE_STORE_H_
+#define FARM_COORDINATOR_IMAGE_STORE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "base/digest.h"
+#include "cas/blob_store.h"
+#include "cas/index.h"
+#include "oci/image_config.h"
+#include "oci/manifest.h"
+#include "proto/farm/v1/image.pb.h"
+#include "proto/farm/v1/record.pb.h"
+
+namespace farm {
+
+// The images of each trust domain and their names. An image is its manifest in the CAS; a tag is a
+// name for one. Calls block on the disk. Safe for concurrent calls.
+class ImageStore {
+ public:
+  ImageStore(BlobStore& blobs, Index& index, Clock& clock)
+      : blobs_(blobs), index_(index), clock_(clock) {}
+
+  // A stored image with its documents.
+  struct Stored {
+    v1::ImageRecord record;
+    Digest manifest_digest;
+    std::string manifest_bytes;
+    Manifest manifest;
+    std::string config_bytes;
+    ImageConfig config;
+  };
+
+  // Stores manifest and config as blobs, durably, and the image's record. A record that is there
+  // keeps its time and gains the repository digests. `repository` is where the layers' blobs can be
+  // had from ("docker.io/library/alpine"), "" if only from the CAS.
+  absl::StatusOr<Digest> Put(absl::string_view domain, absl::string_view manifest_bytes,
+                             absl::string_view config_bytes, absl::string_view repository,
+                             const std::vector<std::string>& repo_digests);
+
+  // Names the image; the name is taken from whatever had it. `name` as docker reads it.
+  // INVALID_ARGUMENT for what is no reference or one with a digest.
+  absl::Status Tag(absl::string_view domain, absl::string_view name, const Digest& manifest);
+
+  // The image that `name` stands for: a tag, a repository digest, an id or a prefix of one.
+  // NOT_FOUND "no such image: x" with a suggestion; INVALID_ARGUMENT if a prefix fits several.
+  absl::StatusOr<Stored> Find(absl::string_view domain, absl::string_view name);
+  // Only by reference, as FROM looks it up: never an id.
+  absl::StatusOr<Stored> FindByReference(absl::string_view domain, absl::string_view name);
+
+  // All images, newest first. Of one repository if `repository` is not empty.
+  absl::StatusOr<std::vector<v1::Image>> List(absl::string_view domain,
+                                              absl::string_view repository);
+  // With config, manifest and layer sizes.
+  absl::StatusOr<v1::Image> Inspect(absl::string_view domain, absl::string_view name);
+
+  // As docker rmi: a tag is taken away; an id takes all of its tags (FAILED_PRECONDITION if it has
+  // several and not `force`). An image without tags is forgotten; the collector takes its blobs.
+  absl::StatusOr<v1::RemoveImageResponse> Remove(absl::string_view domain,
+                                                 const std::vector<std::string>& names, bool force);
+
+  // All blobs that images of all domains name: manifests, configs, layers' tables and forms.
+  absl::StatusOr<std::vector<Digest>> LiveBlobs();
+
+ private:
+  struct Tagged {
+    std::string reference;  // canonical
+    Digest manifest;
+  };
+
+  absl::StatusOr<std::vector<Tagged>> Tags(absl::string_view domain);
+  absl::StatusOr<std::vector<v1::ImageRecord>> Records(absl::string_view domain);
+  absl::StatusOr<Stored> Load(absl::string_view domain, const Digest& manifest);
+  absl::StatusOr<Digest> Resolve(absl::string_view domain, absl::string_view name, bool by_id,
+                                 bool* was_id);
+  absl::StatusOr<v1::Image> Describe(absl::string_view domain, const Stored& stored,
+                                     const std::vector<Tagged>& tags);
+  absl::Status Forget(absl::string_view domain, const Digest& manifest,
+                      v1::RemoveImageResponse& response);
+
+  BlobStore& blobs_;
+  Index& index_;
+  Clock& clock_;
+};
+
+}  // namespace farm
+
+#endif  // FARM_COORDINATOR_IMAGE_STORE_H_

@@ -1,0 +1,353 @@
+#include "coordinator/step_runner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/digest_proto.h"
+#include "base/log.h"
+
+namespace farm {
+namespace {
+
+v1::LeaseEpoch ToProto(LeaseEpoch epoch) {
+  v1::LeaseEpoch proto;
+  proto.set_incarnation(epoch.incarnation);
+  proto.set_sequence(epoch.sequence);
+  return proto;
+}
+
+Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request) {
+  Scheduler::Job job{.id = id, .key = request.key.hex(), .group = request.build};
+  if (request.spec.identity().has_run()) {
+    job.platform = request.spec.identity().platform();
+    job.network = request.spec.identity().run().network();
+    if (job.network == v1::NETWORK_MODE_UNSPECIFIED) {
+      job.network = request.spec.execution().network();
+    }
+  }
+  for (const v1::LayerRef& layer : request.spec.inputs().root()) {
+    job.layers.push_back(layer.diff_id().hash());
+  }
+  return job;
+}
+
+std::string AdoptionKey(const StepRunner::Request& request, const v1::LayerResult& layer) {
+  return absl::StrCat(request.domain, "/", request.parent_chain_id->hex(), "/",
+                      layer.canonical().hash());
+}
+
+bool IsAdoptable(const StepRunner::Request& request, const v1::StepResult& result) {
+  return request.parent_chain_id.has_value() && result.has_layer() && result.exit_code() == 0;
+}
+
+}  // namespace
+
+StepRunner::StepRunner(Options options, Clock& clock, Executor& loop, Executor& pool,
+                       Publisher& publisher, Scheduler& scheduler)
+    : options_(options),
+      clock_(clock),
+      loop_(loop),
+      pool_(pool),
+      publisher_(publisher),
+      scheduler_(scheduler) {}
+
+StepRunner::~StepRunner() = default;
+
+bool StepRunner::MayRun(const v1::Platform& platform) const {
+  const std::vector<Scheduler::WorkerView> workers = scheduler_.Workers();
+  return workers.empty() ||
+         std::any_of(workers.begin(), workers.end(), [&](const Scheduler::WorkerView& worker) {
+           return worker.report.platform().os() == platform.os() &&
+                  worker.report.platform().architecture() == platform.architecture();
+         });
+}
+
+StepRunner::Ticket StepRunner::Run(Request request, Observer observer) {
+  const Ticket ticket = next_ticket_++;
+  const std::string id = absl::StrCat(request.domain, "/", request.key.hex());
+  tickets_[ticket] = id;
+  if (const auto it = jobs_.find(id); it != jobs_.end()) {
+    Job& job = *it->second;
+    job.waiters.push_back({.ticket = ticket, .shared = true, .observer = std::move(observer)});
+    const Observer& joined = job.waiters.back().observer;
+    if (!job.worker.empty() && joined.on_phase) joined.on_phase(job.worker, job.phase);
+    if (joined.on_log) {
+      for (const LogChunk& chunk : job.log) joined.on_log(chunk.bytes, chunk.is_stderr);
+    }
+    return ticket;
+  }
+  if (const auto it = settled_.find(id); it != settled_.end()) {
+    // Done, and on its way into the action cache.
+    const std::shared_ptr<Job> job = it->second;
+    job->waiters.push_back({.ticket = ticket, .shared = true, .observer = std::move(observer)});
+    const bool posted = loop_.Post([this, job, waiter = job->waiters.back()] {
+      if (tickets_.erase(waiter.ticket) == 0 || !waiter.observer.on_done) return;
+      Outcome outcome = job->outcome;
+      outcome.shared = true;
+      waiter.observer.on_done(std::move(outcome));
+    });
+    FARM_CHECK(posted) << "the event loop refuses work";
+    return ticket;
+  }
+  auto job = std::make_shared<Job>();
+  job->request = std::move(request);
+  job->waiters.push_back({.ticket = ticket, .shared = false, .observer = std::move(observer)});
+  jobs_[id] = job;
+  scheduler_.Submit(JobFor(id, job->request));
+  AnswerPolls();
+  return ticket;
+}
+
+void StepRunner::Leave(Ticket ticket) {
+  const auto it = tickets_.find(ticket);
+  if (it == tickets_.end()) return;
+  const std::string id = it->second;
+  tickets_.erase(it);
+  const auto job = jobs_.find(id);
+  if (job == jobs_.end()) return;
+  std::erase_if(job->second->waiters, [&](const Waiter& w) { return w.ticket == ticket; });
+  if (!job->second->waiters.empty()) return;
+  jobs_.erase(job);
+  scheduler_.Withdraw(id);
+  AnswerPolls();
+}
+
+void StepRunner::Synchronize(const v1::SynchronizeRequest& request,
+                             std::function<void(absl::StatusOr<v1::SynchronizeResponse>)> reply) {
+  if (closed_) return reply(absl::UnavailableError("the coordinator is stopping"));
+  const std::string& worker = request.worker();
+  if (const auto it = polls_.find(worker); it != polls_.end()) {
+    v1::SynchronizeResponse superseded;
+    superseded.set_superseded(true);
+    it->second.reply(std::move(superseded));
+    polls_.erase(it);
+  }
+  polls_[worker] = {.since = clock_.Now(), .reply = std::move(reply)};
+  Take(scheduler_.OnReport(request, clock_.Now()));
+  AnswerPolls();
+}
+
+absl::StatusOr<bool> StepRunner::AppendLog(const v1::AppendLogRequest& request) {
+  const LeaseEpoch epoch{request.epoch().incarnation(), request.epoch().sequence()};
+  const std::optional<std::string> id = scheduler_.JobOf(epoch);
+  if (!id.has_value()) return absl::AbortedError("the lease is not held any more");
+  Job& job = *jobs_.at(*id);
+  if (epoch != job.log_epoch) {  // Another attempt: its log starts anew.
+    job.log_epoch = epoch;
+    job.log_offset = 0;
+  }
+  absl::string_view bytes = request.bytes();
+  const int64_t known = job.log_offset - request.offset();
+  if (known >= static_cast<int64_t>(bytes.size())) return job.log_truncated;
+  if (known > 0) bytes.remove_prefix(static_cast<size_t>(known));
+  job.log_offset = request.offset() + static_cast<int64_t>(request.bytes().size());
+  if (job.log_truncated) return true;
+  const int64_t room = options_.step_log_bytes_max - job.log_bytes;
+  std::string kept(bytes.substr(0, static_cast<size_t>(std::max<int64_t>(room, 0))));
+  if (static_cast<int64_t>(bytes.size()) > room) {
+    job.log_truncated = true;
+    absl::StrAppend(&kept, "\n[output clipped, log limit of ", options_.step_log_bytes_max,
+                    " bytes reached]\n");
+  }
+  job.log_bytes += static_cast<int64_t>(kept.size());
+  for (const Waiter& waiter : job.waiters) {
+    if (waiter.observer.on_log) waiter.observer.on_log(kept, request.is_stderr());
+  }
+  job.log.push_back({.bytes = std::move(kept), .is_stderr = request.is_stderr()});
+  return job.log_truncated;
+}
+
+void StepRunner::OnTick() {
+  Take(scheduler_.OnTick(clock_.Now()));
+  AnswerPolls();
+}
+
+void StepRunner::Take(std::vector<Scheduler::Event> events) {
+  for (const Scheduler::Event& event : events) {
+    const auto it = jobs_.find(event.job);
+    if (it == jobs_.end()) {
+      if (event.unacknowledged.has_value()) {
+        scheduler_.Acknowledge(event.worker, *event.unacknowledged);
+      }
+      continue;
+    }
+    switch (event.kind) {
+      case Scheduler::Event::Kind::kPhase:
+        it->second->worker = event.worker;
+        it->second->phase = event.phase;
+        for (const Waiter& waiter : it->second->waiters) {
+          if (waiter.observer.on_phase) waiter.observer.on_phase(event.worker, event.phase);
+        }
+        break;
+      case Scheduler::Event::Kind::kRequeued:
+        LogWarning("step runs again", {{"key", it->second->request.key.hex()},
+                                       {"step", it->second->request.record.name()},
+                                       {"why", std::string(event.error.message())}});
+        break;
+      case Scheduler::Event::Kind::kFinished:
+        OnFinished(event.job, event);
+        break;
+    }
+  }
+}
+
+void StepRunner::OnFinished(const std::string& id, const Scheduler::Event& event) {
+  const std::shared_ptr<Job> job = jobs_.at(id);
+  if (event.unacknowledged.has_value()) {
+    job->acknowledge = [this, worker = event.worker, epoch = *event.unacknowledged] {
+      scheduler_.Acknowledge(worker, epoch);
+    };
+  }
+  if (!event.error.ok() || event.result.exit_code() != 0) {
+    if (!event.error.ok()) return Drop(id, *job, event.error);
+    return Drop(id, *job, Outcome{.result = event.result, .worker = event.worker});
+  }
+  if (!IsAdoptable(job->request, event.result)) {
+    return Settle(job, {.result = event.result, .worker = event.worker});
+  }
+  // An equal layer on the same root keeps its name, so that all that stands on it stays a hit.
+  if (const auto it = publishing_.find(AdoptionKey(job->request, event.result.layer()));
+      it != publishing_.end()) {
+    return Settle(job, {.result = it->second, .adopted = true, .worker = event.worker});
+  }
+  const absl::StatusOr<Digest> canonical = DigestFromProto(event.result.layer().canonical());
+  if (!canonical.ok()) {
+    return Drop(id, *job, absl::InternalError("the worker's result has no canonical digest"));
+  }
+  const bool posted = pool_.Post([this, job, canonical = *canonical, result = event.result,
+                                  worker = event.worker]() mutable {
+    absl::StatusOr<v1::StepResult> equal =
+        publisher_.FindEqualLayer(job->request.domain, *job->request.parent_chain_id, canonical);
+    const bool back = loop_.Post([this, job, equal = std::move(equal), result = std::move(result),
+                                  worker = std::move(worker)]() mutable {
+      // Another step may have put an equal layer on its way meanwhile.
+      Outcome outcome{.adopted = true, .worker = std::move(worker)};
+      if (const auto it = publishing_.find(AdoptionKey(job->request, result.layer()));
+          it != publishing_.end()) {
+        outcome.result = it->second;
+      } else if (equal.ok()) {
+        outcome.result = *std::move(equal);
+      } else {
+        outcome.result = std::move(result);
+        outcome.adopted = false;
+      }
+      Settle(job, std::move(outcome));
+    });
+    FARM_CHECK(back) << "the event loop refuses work";
+  });
+  if (!posted) Drop(id, *job, absl::ResourceExhaustedError("the coordinator's pool is full"));
+}
+
+// Ends a job whose result is not kept.
+void StepRunner::Drop(const std::string& id, Job& job, absl::StatusOr<Outcome> outcome) {
+  jobs_.erase(id);
+  if (job.acknowledge) job.acknowledge();
+  Finish(job, std::move(outcome));
+}
+
+void StepRunner::Settle(const std::shared_ptr<Job>& job, Outcome outcome) {
+  const std::string id = absl::StrCat(job->request.domain, "/", job->request.key.hex());
+  // It may be gone, if everybody left meanwhile; the result is worth keeping all the same.
+  if (const auto it = jobs_.find(id); it != jobs_.end() && it->second == job) jobs_.erase(it);
+  *job->request.record.mutable_result() = outcome.result;
+  job->outcome = outcome;
+  Publish(id, job);
+  Finish(*job, std::move(outcome));
+}
+
+void StepRunner::Publish(const std::string& id, const std::shared_ptr<Job>& job) {
+  std::string adoption_key;
+  if (IsAdoptable(job->request, job->outcome.result)) {
+    adoption_key = AdoptionKey(job->request, job->outcome.result.layer());
+    publishing_[adoption_key] = job->outcome.result;
+  }
+  if (job->request.cacheable) settled_[id] = job;
+  const auto published = [this, id, job, adoption_key](absl::Status status) {
+    if (job->acknowledge) job->acknowledge();
+    publishing_.erase(adoption_key);
+    if (const auto it = settled_.find(id); it != settled_.end() && it->second == job) {
+      settled_.erase(it);
+    }
+    for (const Waiter& waiter : job->waiters) {
+      if (waiter.observer.on_published) waiter.observer.on_published(status);
+    }
+    AnswerPolls();
+  };
+  const auto post_back = [this, published](absl::Status status) {
+    const bool back = loop_.Post([published, status] { published(status); });
+    FARM_CHECK(back) << "the event loop refuses work";
+  };
+  if (!job->request.cacheable) return post_back(absl::OkStatus());
+  Publisher::Entry entry{.domain = job->request.domain,
+                         .key = job->request.key,
+                         .record = job->request.record,
+                         .parent_chain_id = job->request.parent_chain_id,
+                         .aliases = job->request.aliases};
+  const bool posted = pool_.Post([this, entry = std::move(entry), post_back] {
+    const absl::Status status = publisher_.Publish(entry);
+    if (!status.ok()) LogError("publishing a result", {{"error", LogText(status)}});
+    post_back(status);
+  });
+  if (!posted) post_back(absl::ResourceExhaustedError("the coordinator's pool is full"));
+}
+
+void StepRunner::Finish(Job& job, absl::StatusOr<Outcome> outcome) {
+  // Copies: an observer may leave or start other steps.
+  const std::vector<Waiter> waiters = job.waiters;
+  for (const Waiter& waiter : waiters) {
+    if (tickets_.erase(waiter.ticket) == 0) continue;
+    if (!waiter.observer.on_done) continue;
+    if (!outcome.ok()) {
+      waiter.observer.on_done(outcome.status());
+      continue;
+    }
+    Outcome copy = *outcome;
+    copy.shared = waiter.shared;
+    waiter.observer.on_done(std::move(copy));
+  }
+}
+
+void StepRunner::AnswerPolls() {
+  const absl::Time now = clock_.Now();
+  for (auto it = polls_.begin(); it != polls_.end();) {
+    if (!scheduler_.HasNews(it->first) && now - it->second.since < options_.poll_max) {
+      ++it;
+      continue;
+    }
+    const std::string worker = it->first;
+    const auto reply = std::move(it->second.reply);
+    it = polls_.erase(it);
+    reply(DesiredState(worker));
+  }
+}
+
+void StepRunner::AnswerAll() {
+  for (auto& [worker, poll] : std::exchange(polls_, {})) poll.reply(DesiredState(worker));
+}
+
+void StepRunner::Close() {
+  AnswerAll();
+  closed_ = true;
+}
+
+v1::SynchronizeResponse StepRunner::DesiredState(const std::string& worker) {
+  v1::SynchronizeResponse response;
+  for (const Scheduler::Grant& grant : scheduler_.LeasesOf(worker)) {
+    const Job& job = *jobs_.at(grant.job);
+    v1::Lease& lease = *response.add_leases();
+    *lease.mutable_epoch() = ToProto(grant.epoch);
+    lease.set_key(job.request.key.hex());
+    *lease.mutable_spec() = job.request.spec;
+  }
+  for (LeaseEpoch epoch : scheduler_.TakeAcknowledged(worker)) {
+    *response.add_acknowledged() = ToProto(epoch);
+  }
+  for (LeaseEpoch epoch : scheduler_.TakeRevoked(worker)) *response.add_revoked() = ToProto(epoch);
+  response.mutable_lease_ttl()->set_seconds(absl::ToInt64Seconds(options_.lease_ttl));
+  scheduler_.MarkTold(worker);
+  return response;
+}
+
+}  // namespace farm

@@ -1,0 +1,67 @@
+#include "coordinator/table_cache.h"
+
+#include <utility>
+#include <vector>
+
+#include "base/sha256.h"
+#include "base/status_macros.h"
+
+namespace farm {
+namespace {
+
+std::string KeyOf(const Digest& digest) { return std::string(digest.raw()); }
+
+// A table of one layer counts one more than it has entries, so that empty ones are bounded, too.
+int64_t WeightOf(const Table& table) { return static_cast<int64_t>(table.size()) + 1; }
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Table>> TableCache::Get(const Digest& digest) {
+  const std::string key = KeyOf(digest);
+  if (auto table = Find(key)) return table;
+  ASSIGN_OR_RETURN(const std::string bytes,
+                   GetBytes(blobs_, digest, TableLimits().table_bytes_max));
+  ASSIGN_OR_RETURN(Table table, Table::Decode(bytes));
+  return Keep(key, std::move(table));
+}
+
+absl::StatusOr<std::shared_ptr<const Table>> TableCache::Merged(absl::Span<const Digest> digests) {
+  Sha256 hash;
+  hash.Update("merged");
+  for (const Digest& digest : digests) hash.Update(digest.raw());
+  const std::string key = KeyOf(hash.Finish());
+  if (auto table = Find(key)) return table;
+  std::vector<std::shared_ptr<const Table>> held;
+  std::vector<const Table*> tables;
+  for (const Digest& digest : digests) {
+    ASSIGN_OR_RETURN(held.emplace_back(), Get(digest));
+    tables.push_back(held.back().get());
+  }
+  return Keep(key, Table::Merge(tables));
+}
+
+std::shared_ptr<const Table> TableCache::Find(const std::string& key) {
+  MutexLock lock(mu_);
+  const auto it = kept_.find(key);
+  if (it == kept_.end()) return nullptr;
+  uses_.splice(uses_.begin(), uses_, it->second.use);
+  return it->second.table;
+}
+
+std::shared_ptr<const Table> TableCache::Keep(const std::string& key, Table table) {
+  auto shared = std::make_shared<const Table>(std::move(table));
+  MutexLock lock(mu_);
+  if (const auto it = kept_.find(key); it != kept_.end()) return it->second.table;
+  uses_.push_front(key);
+  kept_[key] = {.table = shared, .use = uses_.begin()};
+  entries_ += WeightOf(*shared);
+  while (entries_ > entries_max_ && uses_.size() > 1) {
+    const auto oldest = kept_.find(uses_.back());
+    entries_ -= WeightOf(*oldest->second.table);
+    kept_.erase(oldest);
+    uses_.pop_back();
+  }
+  return shared;
+}
+
+}  // namespace farm
