@@ -1,0 +1,88 @@
+// Control groups: one for each step, to limit it, to measure it and to kill all of it.
+#ifndef FARM_WORKER_CGROUP_H_
+#define FARM_WORKER_CGROUP_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace farm {
+
+// 0 means unlimited.
+struct CgroupLimits {
+  int64_t memory_bytes = 0;  // Page cache included; swap is not added to it where that can be said.
+  double cpus = 0;           // CPU time per wall time: 1.5 is one and a half cores.
+  int64_t pids = 0;          // Processes and threads.
+};
+
+// 0 where the host does not count it.
+struct CgroupUsage {
+  int64_t memory_peak_bytes = 0;
+  absl::Duration cpu_time{};
+  int64_t oom_kills = 0;  // Processes killed over the memory limit.
+};
+
+// What this host can do. A limit that it cannot set is not an error: the step runs unlimited, and
+// the worker reports that it does.
+struct CgroupCapabilities {
+  bool memory = false;
+  bool cpu = false;
+  bool pids = false;
+  // Killing a group is one atomic write (cgroup.kill, Linux 5.14), not a loop over its processes.
+  bool kill = false;
+
+  // "cgroup v1 (memory, cpu, pids) with kill", for a log line.
+  std::string Describe() const;
+  std::string layout;  // "v1", "v2", "hybrid" or "none".
+};
+
+// The group of one step. Not safe for concurrent calls, KillAll() excepted.
+class Cgroup {
+ public:
+  // Kills what is left in it and removes it; what cannot be removed is logged.
+  virtual ~Cgroup() = default;
+
+  // Sets what the host can limit (see CgroupCapabilities) and ignores the rest.
+  virtual absl::Status SetLimits(const CgroupLimits& limits) = 0;
+  // Moves a process; children it makes from now on are in the group too.
+  virtual absl::Status Add(pid_t pid) = 0;
+  // An open directory for clone3's CLONE_INTO_CGROUP, which saves Add(); -1 where a process cannot
+  // be born into all of the group (v1).
+  virtual int clone_fd() const = 0;
+  virtual CgroupUsage Usage() const = 0;
+  // Kills every process in it, those being forked included. Returns once none is left, or logs
+  // that some would not die within some seconds.
+  virtual void KillAll() = 0;
+  // Path of the group below a hierarchy's root, such as "/farm/step-1"; "" if there are no cgroups.
+  virtual std::string path() const = 0;
+};
+
+// Our part of the host's hierarchies. Safe for concurrent calls.
+class CgroupTree {
+ public:
+  virtual ~CgroupTree() = default;
+
+  virtual const CgroupCapabilities& capabilities() const = 0;
+  // `name` is one path component. ALREADY_EXISTS if a group of that name is there.
+  virtual absl::StatusOr<std::unique_ptr<Cgroup>> Create(absl::string_view name) = 0;
+  // Kills and removes all groups below our parent: what a worker that was killed left behind.
+  virtual void RemoveLeftovers() = 0;
+};
+
+// Finds out what is mounted at `mount_root` (/sys/fs/cgroup) and makes the group `parent` in each
+// hierarchy that is of use, below the one this process is in (v2) or below the root (v1). Without
+// any, or without the right to write there, the tree's groups do nothing and capabilities() says
+// so.
+std::unique_ptr<CgroupTree> OpenCgroupTree(absl::string_view parent,
+                                           const std::string& mount_root = "/sys/fs/cgroup");
+
+}  // namespace farm
+
+#endif  // FARM_WORKER_CGROUP_H_

@@ -1,0 +1,168 @@
+// Control groups as this host has them: its main layout, and its v2 hierarchy alone if that is
+// mounted beside v1.
+#include "worker/cgroup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/byte_stream.h"
+#include "base/check.h"
+#include "base/testing/status_matchers.h"
+
+namespace farm {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class CgroupTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    parent_ = absl::StrCat("farm-cgroup-test-", getpid());
+    tree_ = OpenCgroupTree(parent_, GetParam());
+    if (tree_->capabilities().layout == "none") GTEST_SKIP() << "no cgroups at " << GetParam();
+  }
+  ~CgroupTest() override {
+    for (const char* hierarchy :
+         {"", "/memory", "/cpu", "/cpuacct", "/pids", "/freezer", "/unified"}) {
+      rmdir(absl::StrCat(GetParam(), hierarchy, "/", parent_).c_str());
+    }
+  }
+
+  // A child that sleeps, in `group`, with a child of its own.
+  pid_t StartFamily(Cgroup& group) {
+    int ready[2];
+    FARM_CHECK(pipe(ready) == 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+      char byte;
+      FARM_CHECK(read(ready[0], &byte, 1) == 1);
+      fork();
+      for (;;) pause();
+    }
+    FARM_CHECK_OK(group.Add(pid));
+    FARM_CHECK(write(ready[1], "x", 1) == 1);
+    close(ready[0]);
+    close(ready[1]);
+    return pid;
+  }
+
+  // The signal that ended a child.
+  int Reap(pid_t pid) {
+    int status = 0;
+    FARM_CHECK(waitpid(pid, &status, 0) == pid);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  }
+
+  std::string parent_;
+  std::unique_ptr<CgroupTree> tree_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Roots, CgroupTest,
+                         ::testing::Values("/sys/fs/cgroup", "/sys/fs/cgroup/unified"),
+                         [](const auto& info) {
+                           return std::string(info.param) == "/sys/fs/cgroup" ? "Host" : "Unified";
+                         });
+
+TEST_P(CgroupTest, GroupHoldsTheProcessesAddedToIt) {
+  ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+  const pid_t pid = StartFamily(*group);
+  EXPECT_THAT(ReadFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or(""),
+              HasSubstr(group->path()));
+  group->KillAll();
+  EXPECT_EQ(Reap(pid), SIGKILL);
+}
+
+TEST_P(CgroupTest, NameThatIsTakenIsRefused) {
+  ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+  EXPECT_THAT(tree_->Create("a"), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("a")));
+}
+
+TEST_P(CgroupTest, DestroyedGroupIsKilledAndGone) {
+  pid_t pid;
+  {
+    ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+    pid = StartFamily(*group);
+  }
+  EXPECT_EQ(Reap(pid), SIGKILL);
+  EXPECT_OK(tree_->Create("a"));
+}
+
+TEST_P(CgroupTest, LimitsThatTheHostCannotSetAreIgnored) {
+  ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+  EXPECT_OK(group->SetLimits({.memory_bytes = 64 << 20, .cpus = 0.5, .pids = 10}));
+}
+
+TEST_P(CgroupTest, PidsLimitHolds) {
+  if (!tree_->capabilities().pids) GTEST_SKIP() << tree_->capabilities().Describe();
+  ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+  ASSERT_OK(group->SetLimits({.pids = 1}));
+  int report[2];
+  ASSERT_EQ(pipe(report), 0);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    raise(SIGSTOP);
+    const char could_fork = fork() >= 0 ? 'y' : 'n';
+    FARM_CHECK(write(report[1], &could_fork, 1) == 1);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, WUNTRACED), pid);
+  ASSERT_OK(group->Add(pid));
+  kill(pid, SIGCONT);
+  char could_fork = '?';
+  ASSERT_EQ(read(report[0], &could_fork, 1), 1);
+  EXPECT_EQ(could_fork, 'n');
+  Reap(pid);
+  close(report[0]);
+  close(report[1]);
+}
+
+TEST_P(CgroupTest, CpuTimeIsCounted) {
+  ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+  const pid_t pid = fork();
+  if (pid == 0) {
+    raise(SIGSTOP);
+    while (clock() < CLOCKS_PER_SEC / 50) {
+    }
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, WUNTRACED), pid);
+  ASSERT_OK(group->Add(pid));
+  kill(pid, SIGCONT);
+  Reap(pid);
+  EXPECT_GT(group->Usage().cpu_time, absl::Milliseconds(1));
+}
+
+// What a worker that was killed leaves: groups that nobody holds any more.
+TEST_P(CgroupTest, LeftoversOfAnEarlierRunAreKilledAndRemoved) {
+  ASSERT_OK_AND_ASSIGN(auto group, tree_->Create("left"));
+  const pid_t pid = StartFamily(*group);
+  auto* const forgotten = group.release();  // As if its process had died: never destroyed.
+  const std::unique_ptr<CgroupTree> restarted = OpenCgroupTree(parent_, GetParam());
+  restarted->RemoveLeftovers();
+  EXPECT_EQ(Reap(pid), SIGKILL);
+  EXPECT_OK(restarted->Create("left"));
+  delete forgotten;
+}
+
+TEST(NoCgroupTest, HostWithoutGroupsLimitsNothingAndSaysSo) {
+  const std::unique_ptr<CgroupTree> tree = OpenCgroupTree("farm", "/nowhere");
+  EXPECT_EQ(tree->capabilities().Describe(), "cgroup none (no limits)");
+  ASSERT_OK_AND_ASSIGN(const auto group, tree->Create("a"));
+  EXPECT_OK(group->Add(getpid()));
+  EXPECT_OK(group->SetLimits({.memory_bytes = 1}));
+}
+
+}  // namespace
+}  // namespace farm

@@ -1,0 +1,184 @@
+#include "worker/helper_pool.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/byte_stream.h"
+#include "base/errno_status.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "worker/sandbox_wire.h"
+#include "worker/seccomp_filter.h"
+
+namespace farm {
+namespace {
+
+absl::StatusOr<UniqueFd> SeccompFile() {
+  ASSIGN_OR_RETURN(const std::string program, BuildSeccompFilter());
+  UniqueFd file(memfd_create("seccomp", MFD_CLOEXEC));
+  if (!file.valid()) return ErrnoStatus(errno, "memfd_create");
+  RETURN_IF_ERROR(FdSink(file.get()).Write(program)) << "seccomp program";
+  return file;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HelperPool>> HelperPool::Create(Options options,
+                                                               CgroupTree& cgroups) {
+  ASSIGN_OR_RETURN(UniqueFd program, SealHelperProgram(options.program));
+  ASSIGN_OR_RETURN(UniqueFd seccomp, SeccompFile());
+  return std::unique_ptr<HelperPool>(
+      new HelperPool(std::move(options), cgroups, std::move(program), std::move(seccomp)));
+}
+
+HelperPool::HelperPool(Options options, CgroupTree& cgroups, UniqueFd program, UniqueFd seccomp)
+    : options_(std::move(options)),
+      cgroups_(cgroups),
+      program_(std::move(program)),
+      seccomp_(std::move(seccomp)),
+      thread_([this] { Run(); }) {}
+
+HelperPool::~HelperPool() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Take(HelperKind kind) {
+  for (;;) {
+    absl::StatusOr<std::unique_ptr<HelperProcess>> helper = TakeNext(kind);
+    // One that somebody killed while it was idle is replaced.
+    if (!helper.ok() || (*helper)->alive()) return helper;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::TakeNext(HelperKind kind) {
+  MutexLock lock(mu_);
+  Shelf& shelf = shelves_[static_cast<int>(kind)];
+  shelf.in_use = true;
+  while (shelf.ready.empty()) {
+    ++shelf.waiting;
+    changed_.notify_all();
+    lock.Wait(changed_);
+    --shelf.waiting;
+  }
+  absl::StatusOr<std::unique_ptr<HelperProcess>> helper = std::move(shelf.ready.front());
+  shelf.ready.pop_front();
+  shelf.refill_at = absl::Now() + options_.refill_delay;
+  changed_.notify_all();
+  return helper;
+}
+
+void HelperPool::Expect(HelperKind kind) {
+  {
+    MutexLock lock(mu_);
+    shelves_[static_cast<int>(kind)].in_use = true;
+  }
+  changed_.notify_all();
+}
+
+void HelperPool::Warm(HelperKind kind) {
+  Expect(kind);
+  MutexLock lock(mu_);
+  const Shelf& shelf = shelves_[static_cast<int>(kind)];
+  while (shelf.in_use && shelf.ready.size() < static_cast<size_t>(options_.warm)) {
+    lock.Wait(changed_);
+  }
+}
+
+void HelperPool::WaitForCleanup() {
+  MutexLock lock(mu_);
+  while (cleaning_ || !remains_.empty()) lock.Wait(changed_);
+}
+
+void HelperPool::Run() {
+  for (uint64_t number = 0;; ++number) {
+    std::optional<HelperKind> kind;
+    std::vector<HelperRemains> remains;
+    {
+      MutexLock lock(mu_);
+      cleaning_ = false;
+      changed_.notify_all();
+      kind = WaitForWork(lock);
+      if (!kind.has_value()) {
+        remains.swap(remains_);
+        cleaning_ = true;
+        if (stopping_ && remains.empty()) break;
+      }
+    }
+    remains.clear();
+    if (!kind.has_value()) continue;
+    absl::StatusOr<std::unique_ptr<HelperProcess>> helper = Start(*kind, number);
+    MutexLock lock(mu_);
+    Shelf& shelf = shelves_[static_cast<int>(*kind)];
+    if (!helper.ok() && shelf.waiting == 0) {
+      LogWarning("no sandbox helper", {{"error", LogText(helper.status())}});
+      shelf.in_use = false;  // Until somebody asks again, and gets the error.
+    } else {
+      shelf.ready.push_back(std::move(helper));
+    }
+  }
+  // Those never used; what they leave is taken down here.
+  std::deque<absl::StatusOr<std::unique_ptr<HelperProcess>>> unused[kHelperKinds];
+  {
+    MutexLock lock(mu_);
+    for (int i = 0; i < kHelperKinds; ++i) unused[i].swap(shelves_[i].ready);
+  }
+  for (auto& helpers : unused) helpers.clear();
+  MutexLock lock(mu_);
+  remains_.clear();
+}
+
+std::optional<HelperKind> HelperPool::WaitForWork(MutexLock& lock) {
+  while (!stopping_) {
+    const absl::Time now = absl::Now();
+    absl::Time next = absl::InfiniteFuture();
+    std::optional<HelperKind> refill;
+    for (int i = 0; i < kHelperKinds; ++i) {
+      const Shelf& shelf = shelves_[i];
+      const int ready = static_cast<int>(shelf.ready.size());
+      if (ready < shelf.waiting) return static_cast<HelperKind>(i);  // A step waits for it.
+      if (!shelf.in_use || ready >= options_.warm) continue;
+      if (shelf.refill_at <= now) refill = static_cast<HelperKind>(i);
+      next = std::min(next, shelf.refill_at);
+    }
+    if (!remains_.empty()) return std::nullopt;
+    if (refill.has_value()) return refill;
+    if (next == absl::InfiniteFuture()) {
+      lock.Wait(changed_);
+    } else {
+      lock.WaitFor(changed_, next - now);
+    }
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Start(HelperKind kind, uint64_t number) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Cgroup> cgroup,
+                   cgroups_.Create(absl::StrCat("run-", getpid(), "-", number)));
+  wire::Prepare prepare{};
+  prepare.role = kind == HelperKind::kRuntime ? wire::Role::kRuntime : wire::Role::kStep;
+  prepare.new_network = kind == HelperKind::kNoNetwork;
+  prepare.hide_unified = kind == HelperKind::kRuntime && options_.hide_unified;
+  return HelperProcess::Start(program_.get(), prepare,
+                              kind == HelperKind::kRuntime ? -1 : seccomp_.get(), std::move(cgroup),
+                              [this](HelperRemains remains) {
+                                {
+                                  MutexLock lock(mu_);
+                                  remains_.push_back(std::move(remains));
+                                }
+                                changed_.notify_all();
+                              });
+}
+
+}  // namespace farm

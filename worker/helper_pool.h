@@ -1,0 +1,91 @@
+#ifndef FARM_WORKER_HELPER_POOL_H_
+#define FARM_WORKER_HELPER_POOL_H_
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+#include "worker/cgroup.h"
+#include "worker/helper_process.h"
+
+namespace farm {
+
+// What a helper is prepared for; it cannot be known later.
+enum class HelperKind { kNoNetwork, kHostNetwork, kRuntime };
+inline constexpr int kHelperKinds = 3;
+
+// Helpers that have their namespaces, mounts and restrictions before a step needs them. Of a kind
+// that was used once, `warm` are kept ready. Safe for concurrent calls.
+class HelperPool {
+ public:
+  struct Options {
+    std::string program;  // Path of farm-sandbox.
+    int warm = 2;         // Of each kind in use. The worker's slots are a good number.
+    // After a helper was taken its successor is made this much later, so as not to compete with the
+    // start of the step that it was taken for.
+    absl::Duration refill_delay = absl::Milliseconds(20);
+    bool hide_unified = false;  // See wire::Prepare.
+  };
+
+  // Borrows `cgroups`. NOT_FOUND if there is no such program.
+  static absl::StatusOr<std::unique_ptr<HelperPool>> Create(Options options, CgroupTree& cgroups);
+  ~HelperPool();
+  HelperPool(const HelperPool&) = delete;
+  HelperPool& operator=(const HelperPool&) = delete;
+
+  // A helper that is alive, warm if there is one. It must go before the pool does.
+  absl::StatusOr<std::unique_ptr<HelperProcess>> Take(HelperKind kind);
+
+  // Returns once what ended runs left (see HelperRemains) is taken down.
+  void WaitForCleanup();
+
+  // Starts to keep helpers of `kind` ready, as the first Take() of it would.
+  void Expect(HelperKind kind);
+  // ... and returns when they are started (or cannot be: Take() says why).
+  void Warm(HelperKind kind);
+
+ private:
+  struct Shelf {
+    bool in_use = false;
+    int waiting = 0;  // Calls of Take() that found none.
+    absl::Time refill_at = absl::InfinitePast();
+    std::deque<absl::StatusOr<std::unique_ptr<HelperProcess>>> ready;
+  };
+
+  HelperPool(Options options, CgroupTree& cgroups, UniqueFd program, UniqueFd seccomp);
+
+  // The oldest on the shelf, dead or alive.
+  absl::StatusOr<std::unique_ptr<HelperProcess>> TakeNext(HelperKind kind);
+
+  // The one thread that starts helpers: they die with the thread that started them. It also takes
+  // down what they leave.
+  void Run();
+  // What to start next, after waiting for a reason to; none if something is to be taken down or the
+  // pool ends.
+  std::optional<HelperKind> WaitForWork(MutexLock& lock) FARM_REQUIRES(mu_);
+  absl::StatusOr<std::unique_ptr<HelperProcess>> Start(HelperKind kind, uint64_t number);
+
+  const Options options_;
+  CgroupTree& cgroups_;
+  const UniqueFd program_;
+  const UniqueFd seccomp_;
+  Mutex mu_;
+  std::condition_variable changed_;
+  bool stopping_ FARM_GUARDED_BY(mu_) = false;
+  bool cleaning_ FARM_GUARDED_BY(mu_) = false;
+  Shelf shelves_[kHelperKinds] FARM_GUARDED_BY(mu_);
+  std::vector<HelperRemains> remains_ FARM_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+}  // namespace farm
+
+#endif  // FARM_WORKER_HELPER_POOL_H_

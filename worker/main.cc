@@ -1,0 +1,325 @@
+// farm-worker: takes steps from a coordinator and runs them.
+//
+// This file is the system diagram: every part is made here, leaves first, and handed to those who
+// use it. Destruction in reverse order is the shutdown.
+#include <fcntl.h>
+#include <grpcpp/channel.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/random/random.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "base/byte_stream.h"
+#include "base/clock.h"
+#include "base/config_file.h"
+#include "base/errno_status.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "base/unique_fd.h"
+#include "base/version.h"
+#include "cas/disk_blob_store.h"
+#include "cas/garbage_collector.h"
+#include "cas/host_blob_store.h"
+#include "cas/remote_blob_store.h"
+#include "cas/verifying_blob_store.h"
+#include "oci/http_registry.h"
+#include "oci/platform.h"
+#include "rpc/address.h"
+#include "rpc/channel.h"
+#include "worker/agent.h"
+#include "worker/cgroup.h"
+#include "worker/helper_pool.h"
+#include "worker/input_fetcher.h"
+#include "worker/layer_cache.h"
+#include "worker/lease_client.h"
+#include "worker/local_step_executor.h"
+#include "worker/namespace_sandbox.h"
+#include "worker/oci_runtime_sandbox.h"
+#include "worker/overlay_snapshotter.h"
+#include "worker/trash.h"
+#include "worker/worker_config.h"
+
+namespace farm {
+namespace {
+
+constexpr int kExitUsage = 2;
+constexpr int kExitTrouble = 3;
+constexpr char kNamespacesRuntime[] = "namespaces";
+// The worker of a local farm ends so long after its coordinator has gone.
+constexpr absl::Duration kLeaveLocalFarmAfter = absl::Seconds(2);
+
+absl::Status MakeDirectory(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, path);
+  return absl::OkStatus();
+}
+
+// One worker a state directory: each cleans up at its start what it takes for its own leftovers.
+absl::StatusOr<UniqueFd> LockStateDir(const std::string& dir) {
+  RETURN_IF_ERROR(MakeDirectory(dir));
+  const std::string path = dir + "/worker.lock";
+  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoStatus(errno, path);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("another farm-worker uses ", dir, " (", path, " is locked)"));
+  }
+  return fd;
+}
+
+// Control groups of this worker alone, so that it can remove all of them at its start.
+std::string CgroupName(const std::string& state_dir) {
+  return absl::StrCat("farm-worker-", DigestOf(state_dir).hex().substr(0, 8));
+}
+
+std::vector<std::string> LimitsMissing(const CgroupCapabilities& capabilities) {
+  std::vector<std::string> missing;
+  if (!capabilities.memory) missing.push_back("memory");
+  if (!capabilities.cpu) missing.push_back("cpu");
+  if (!capabilities.pids) missing.push_back("pids");
+  return missing;
+}
+
+absl::StatusOr<std::unique_ptr<Sandbox>> MakeSandbox(const std::string& runtime, HelperPool& pool) {
+  if (runtime == kNamespacesRuntime) return std::make_unique<NamespaceSandbox>(pool);
+  ASSIGN_OR_RETURN(std::unique_ptr<OciRuntimeSandbox> sandbox,
+                   OciRuntimeSandbox::Create(runtime, pool));
+  return sandbox;
+}
+
+HttpRegistryOptions RegistryOptionsOf(const v1::RegistryConfig& config) {
+  HttpRegistryOptions options;
+  options.plain_http_hosts.insert(config.insecure().begin(), config.insecure().end());
+  for (const v1::RegistryConfig::Mirror& mirror : config.mirrors()) {
+    options.mirrors[mirror.host()].assign(mirror.mirrors().begin(), mirror.mirrors().end());
+  }
+  options.ca_file = config.ca_file();
+  options.user_agent = absl::StrCat("farm/", Version());
+  return options;
+}
+
+v1::Platform HostPlatform() {
+  const Platform host = Platform::Host();
+  v1::Platform platform;
+  platform.set_os(host.os);
+  platform.set_architecture(host.architecture);
+  platform.set_variant(host.variant);
+  return platform;
+}
+
+std::string RandomIncarnation() {
+  absl::BitGen random;
+  return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
+// Waits for signals on a thread of its own: the first SIGTERM or SIGINT drains, the second cancels.
+class SignalThread {
+ public:
+  SignalThread(const sigset_t& signals, Agent& agent)
+      : thread_([this, signals, &agent] {
+          for (int received = 0;; ++received) {
+            int signal = 0;
+            sigwait(&signals, &signal);
+            if (ending_) return;
+            LogInfo(received == 0 ? "draining" : "cancelling steps",
+                    {{"signal", absl::StrCat(signal)}});
+            received == 0 ? agent.Drain() : agent.Stop();
+          }
+        }) {}
+  ~SignalThread() {
+    ending_ = true;
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> ending_ = false;
+  std::thread thread_;
+};
+
+absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
+  const std::string& dir = config.state_dir();
+  ASSIGN_OR_RETURN(const UniqueFd lock, LockStateDir(dir));
+  ASSIGN_OR_RETURN(const Address coordinator, ParseAddress(config.coordinator()));
+  const bool is_local = coordinator.reach == Address::Reach::kUnixSocket;
+  SystemClock clock;
+
+  // What an earlier run left: nothing of it is used again.
+  Trash trash(dir + "/trash");
+  for (const char* name : {"/steps", "/tmp"}) {
+    RETURN_IF_ERROR(MakeDirectory(dir + name));
+    RETURN_IF_ERROR(trash.ThrowContents(dir + name));
+  }
+  const std::unique_ptr<CgroupTree> cgroups = OpenCgroupTree(CgroupName(dir));
+  cgroups->RemoveLeftovers();
+
+  // Where bytes come from and go to.
+  ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
+                   MakeChannel(config.coordinator(), config.tls(), config.token_file()));
+  RemoteBlobStore remote(channel);
+  VerifyingBlobStore verifying(remote);
+  // On the coordinator's host blobs move by rename. What this worker hands over it has hashed.
+  std::unique_ptr<DiskBlobStore> disk;
+  std::unique_ptr<HostBlobStore> host;
+  if (!config.shared_blob_dir().empty()) {
+    ASSIGN_OR_RETURN(
+        disk, DiskBlobStore::Open(clock, {.dir = config.shared_blob_dir(),
+                                          .last_use_resolution = LastUseResolutionFor(kGraceMin),
+                                          .trust_files = true}));
+    host = std::make_unique<HostBlobStore>(verifying, *disk);
+  }
+  BlobStore& blobs = host != nullptr ? static_cast<BlobStore&>(*host) : verifying;
+  HttpRegistry registry(RegistryOptionsOf(config.registries()), clock);
+  ASSIGN_OR_RETURN(std::string boot_id, ReadFile("/proc/sys/kernel/random/boot_id", 64));
+  absl::StripTrailingAsciiWhitespace(&boot_id);
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<LayerCache> layers,
+      LayerCache::Open(
+          {.dir = dir + "/layers", .bytes_max = config.layers_bytes_max(), .boot_id = boot_id},
+          clock, trash));
+  InputFetcher inputs(blobs, registry, *layers, dir + "/tmp");
+
+  // How commands are run.
+  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshotter> snapshotter,
+                   OverlaySnapshotter::Create(dir + "/tmp", trash));
+  const bool is_runtime = config.runtime() != kNamespacesRuntime;
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<HelperPool> helpers,
+      HelperPool::Create({.program = config.sandbox_helper().empty() ? DefaultHelperProgram()
+                                                                     : config.sandbox_helper(),
+                          .warm = config.slots(),
+                          .hide_unified = is_runtime && HostHasHybridCgroups()},
+                         *cgroups));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Sandbox> sandbox, MakeSandbox(config.runtime(), *helpers));
+  if (!is_runtime) {
+    // The first step should not wait for a helper either.
+    helpers->Warm(is_local ? HelperKind::kHostNetwork : HelperKind::kNoNetwork);
+  }
+
+  // What is done with them.
+  std::vector<v1::NetworkMode> networks;
+  for (const int network : config.networks()) {
+    networks.push_back(static_cast<v1::NetworkMode>(network));
+  }
+  // The first step should find a helper ready too. A step that names no network has the host's
+  // where it may.
+  const bool has_host_network =
+      std::find(networks.begin(), networks.end(), v1::NETWORK_MODE_HOST) != networks.end();
+  helpers->Expect(is_runtime         ? HelperKind::kRuntime
+                  : has_host_network ? HelperKind::kHostNetwork
+                                     : HelperKind::kNoNetwork);
+  LocalStepExecutor executor({
+      .clock = clock,
+      .blobs = blobs,
+      .get_blobs = [&remote](absl::Span<const Digest> digests,
+                             const auto& receive) { return remote.GetBatch(digests, receive); },
+      .registry = registry,
+      .layers = *layers,
+      .inputs = inputs,
+      .snapshotter = *snapshotter,
+      .sandbox = *sandbox,
+      .trash = trash,
+      .steps_dir = dir + "/steps",
+      .tmp_dir = dir + "/tmp",
+      .limits = config.limits(),
+      .networks = {networks.begin(), networks.end()},
+  });
+  const std::unique_ptr<LeaseClient> leases = NewGrpcLeaseClient(channel);
+  Agent::Options options;
+  options.worker = config.name();
+  options.incarnation = RandomIncarnation();
+  options.version = Version();
+  options.slots = config.slots();
+  options.platform = HostPlatform();
+  options.networks = networks;
+  options.limits_missing = LimitsMissing(cgroups->capabilities());
+  if (is_local) options.leave_after = kLeaveLocalFarmAfter;
+  Agent agent(std::move(options), *leases, executor, *layers, clock);
+
+  const SignalThread on_signal(signals, agent);
+  LogInfo("ready", {{"worker", config.name()},
+                    {"coordinator", config.coordinator()},
+                    {"slots", absl::StrCat(config.slots())},
+                    {"runtime", config.runtime()},
+                    {"cgroups", cgroups->capabilities().Describe()},
+                    {"version", Version()}});
+  return agent.Run();
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Takes steps of builds from a coordinator, runs them in sandboxes, keeps layers.",
+               "farm-worker");
+  WorkerFlags flags;
+  bool print_config = false;
+  app.add_option("--config", flags.file, "Read settings from this YAML file")->type_name("FILE");
+  app.add_option("--coordinator", flags.coordinator,
+                 "Work for the coordinator at unix:PATH or HOST:PORT")
+      ->type_name("ADDRESS");
+  app.add_option("--name", flags.name, "Be known to the farm as NAME (default: the host's name)")
+      ->type_name("NAME");
+  app.add_option("--state-dir", flags.state_dir,
+                 "Keep layers and running steps here (default: /var/lib/farm/worker)")
+      ->type_name("DIR");
+  app.add_option("--slots", flags.slots,
+                 "Run so many steps at once (default: the number of processors)")
+      ->type_name("N");
+  app.add_option("--runtime", flags.runtime,
+                 "Run commands by: namespaces (default), crun, runc, runsc or a program's path")
+      ->type_name("RUNTIME");
+  app.add_option("--token-file", flags.token_file, "Identify by the token in this file")
+      ->type_name("FILE");
+  app.add_option("--shared-blob-dir", flags.shared_blob_dir,
+                 "The coordinator's blob directory, if it is on this host")
+      ->type_name("DIR");
+  app.add_flag("--print-config", print_config, "Print the effective settings and exit");
+  app.set_version_flag("--version", absl::StrCat("farm-worker ", Version()));
+  app.footer(
+      "Needs root. The first SIGTERM lets running steps finish and takes no more, the second\n"
+      "cancels them. Files under DIR: layers/ (unpacked, least recently used go first),\n"
+      "steps/, tmp/ and trash/ (emptied at start).\n"
+      "Exit status: 0 stopped as asked, 2 wrong usage or configuration, 3 trouble at run time.\n"
+      "See deploy/examples/worker.yaml for all settings.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  const absl::StatusOr<v1::WorkerConfig> config = EffectiveWorkerConfig(flags);
+  if (!config.ok()) {
+    std::cerr << "farm-worker: " << config.status().message() << "\n";
+    return kExitUsage;
+  }
+  if (print_config) {
+    std::cout << ConfigToYaml(*config);
+    return 0;
+  }
+  // Blocked before any thread starts, so that only the signal thread's sigwait() sees them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  if (const absl::Status status = Run(*config, signals); !status.ok()) {
+    std::cerr << "farm-worker: " << status.message() << "\n";
+    LogError("failed", {{"error", LogText(status)}});
+    return kExitTrouble;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace farm
+
+int main(int argc, char** argv) { return farm::Main(argc, argv); }

@@ -1,0 +1,17 @@
+#ifndef FARM_WORKER_PUSH_STEP_H_
+#define FARM_WORKER_PUSH_STEP_H_
+
+#include "absl/status/statusor.h"
+#include "proto/farm/v1/step.pb.h"
+#include "worker/step_executor.h"
+#include "worker/step_tools.h"
+
+namespace farm {
+
+// PushOperation: a blob into a registry.
+// See StepExecutor::Execute().
+absl::StatusOr<v1::StepResult> ExecutePush(const StepTools& tools, const StepRun& run);
+
+}  // namespace farm
+
+#endif  // FARM_WORKER_PUSH_STEP_H_

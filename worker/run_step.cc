@@ -1,0 +1,192 @@
+#include "worker/run_step.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "base/byte_stream.h"
+#include "base/errno_status.h"
+#include "base/status_macros.h"
+#include "base/time_proto.h"
+#include "worker/layer_output.h"
+
+namespace farm {
+namespace {
+
+constexpr char kHostname[] = "buildkitsandbox";
+constexpr int64_t kResolvConfBytesMax = 64 << 10;
+constexpr uint32_t kTmpfsMode = 01777;
+
+// The coordinator has asked for it, but what a worker lets a command do is for the worker's
+// configuration to say.
+absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, v1::NetworkMode asked) {
+  if (asked == v1::NETWORK_MODE_UNSPECIFIED) {
+    asked = tools.networks.contains(v1::NETWORK_MODE_HOST) ? v1::NETWORK_MODE_HOST
+                                                           : v1::NETWORK_MODE_NONE;
+  }
+  if (!tools.networks.contains(asked)) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "network mode ", absl::StripPrefix(v1::NetworkMode_Name(asked), "NETWORK_MODE_"),
+        " is not permitted on this worker (\"networks\" in its configuration)"));
+  }
+  switch (asked) {
+    case v1::NETWORK_MODE_NONE:
+      return NetworkMode::kNone;
+    case v1::NETWORK_MODE_HOST:
+      return NetworkMode::kHost;
+    default:
+      return absl::InvalidArgumentError("unknown network mode");
+  }
+}
+
+std::string HostsFile(const v1::StepExecution& execution) {
+  std::string text = absl::StrCat("127.0.0.1\tlocalhost ", kHostname,
+                                  "\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+  for (const v1::HostAlias& alias : execution.extra_hosts()) {
+    absl::StrAppend(&text, alias.address(), "\t", alias.name(), "\n");
+  }
+  return text;
+}
+
+// The host's, as a command with the host's network needs it; one without a network asks nobody.
+std::string ResolvConf(NetworkMode network) {
+  if (network != NetworkMode::kHost) return "";
+  return ReadFile("/etc/resolv.conf", kResolvConfBytesMax).value_or("");
+}
+
+SandboxMount ReadOnlyFile(std::string target, std::string contents) {
+  SandboxMount mount;
+  mount.kind = SandboxMount::Kind::kFile;
+  mount.target = std::move(target);
+  mount.contents = std::move(contents);
+  return mount;
+}
+
+// What the Dockerfile's mounts and heredocs show to the command.
+absl::Status AddMounts(const v1::RunOperation& operation, const v1::StepExecution& execution,
+                       SandboxSpec& spec) {
+  for (const v1::RunMount& asked : operation.mounts()) {
+    SandboxMount mount;
+    mount.target = asked.target();
+    mount.read_only = asked.read_only();
+    mount.mode = asked.mode();
+    mount.uid = asked.uid();
+    mount.gid = asked.gid();
+    switch (asked.kind()) {
+      case v1::RunMount::KIND_FILE:
+        mount.kind = SandboxMount::Kind::kFile;
+        mount.contents = asked.contents();
+        break;
+      case v1::RunMount::KIND_TMPFS:
+        mount.kind = SandboxMount::Kind::kTmpfs;
+        mount.size_bytes = asked.size_bytes();
+        mount.mode = kTmpfsMode;
+        break;
+      case v1::RunMount::KIND_SECRET: {
+        const auto secret = std::find_if(
+            execution.secrets().begin(), execution.secrets().end(),
+            [&asked](const v1::SecretValue& known) { return known.id() == asked.id(); });
+        if (secret == execution.secrets().end()) {
+          if (!asked.required()) continue;
+          return absl::InvalidArgumentError(absl::StrCat("secret ", asked.id(), ": not found"));
+        }
+        if (!asked.env().empty()) {
+          spec.env.push_back(absl::StrCat(asked.env(), "=", secret->value()));
+        }
+        if (asked.target().empty()) continue;
+        mount.kind = SandboxMount::Kind::kFile;
+        mount.contents = secret->value();
+        break;
+      }
+      case v1::RunMount::KIND_SSH:
+        if (!asked.required()) continue;
+        return absl::InvalidArgumentError(absl::StrCat("ssh agent ", asked.id(), ": not found"));
+      default:
+        return absl::InvalidArgumentError(
+            absl::StrCat("mount ", v1::RunMount::Kind_Name(asked.kind()), " is unknown"));
+    }
+    spec.mounts.push_back(std::move(mount));
+  }
+  return absl::OkStatus();
+}
+
+absl::Duration Timeout(const v1::StepLimits& limits, const v1::StepExecution& execution) {
+  absl::Duration timeout = absl::InfiniteDuration();
+  if (limits.has_timeout()) timeout = DurationFromProto(limits.timeout());
+  if (execution.has_timeout()) timeout = std::min(timeout, DurationFromProto(execution.timeout()));
+  return timeout;
+}
+
+SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode network, int root_fd) {
+  const v1::RunOperation& operation = run.spec.identity().run();
+  const v1::StepExecution& execution = run.spec.execution();
+  SandboxSpec spec;
+  spec.id = run.id;
+  spec.args.assign(operation.args().begin(), operation.args().end());
+  spec.env.assign(operation.env().begin(), operation.env().end());
+  spec.env.insert(spec.env.end(), execution.extra_env().begin(), execution.extra_env().end());
+  spec.cwd = operation.cwd().empty() ? "/" : operation.cwd();
+  spec.user = operation.user();
+  spec.root_fd = root_fd;
+  spec.hostname = kHostname;
+  spec.network = network;
+  spec.mounts.push_back(ReadOnlyFile("/etc/hosts", HostsFile(execution)));
+  spec.mounts.push_back(ReadOnlyFile("/etc/resolv.conf", ResolvConf(network)));
+  if (tools.limits.shm_bytes() > 0) spec.shm_bytes = tools.limits.shm_bytes();
+  spec.limits = {.memory_bytes = tools.limits.memory_bytes(),
+                 .cpus = tools.limits.cpus(),
+                 .pids = tools.limits.processes_max()};
+  spec.timeout = Timeout(tools.limits, execution);
+  return spec;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::StepResult> ExecuteRun(const StepTools& tools, const StepRun& run) {
+  const v1::RunOperation& operation = run.spec.identity().run();
+  if (operation.args().empty()) return absl::InvalidArgumentError("no command to run");
+  ASSIGN_OR_RETURN(const NetworkMode network, ChooseNetwork(tools, operation.network()));
+
+  run.enter_phase(StepPhase::kFetching);
+  const absl::Time fetch_started = tools.clock.Now();
+  InputFetcher::Errand errand(run.spec, run.cancel);
+  ASSIGN_OR_RETURN(const LayerStack root,
+                   tools.inputs.FetchLayers(run.spec.inputs().root(), errand));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot,
+                   tools.snapshotter.Prepare(root.directories(), tools.StepDir(run.id)));
+
+  run.enter_phase(StepPhase::kRunning);
+  StepTimes times{.started = tools.clock.Now(), .finished = {}};
+  SandboxSpec spec = MakeSpec(tools, run, network, snapshot->root_fd());
+  RETURN_IF_ERROR(AddMounts(operation, run.spec.execution(), spec));
+  // For the sandbox alone, beside the snapshot, so that it vanishes with it.
+  spec.scratch_dir = tools.StepDir(run.id) + "/scratch";
+  if (mkdir(spec.scratch_dir.c_str(), 0700) != 0) return ErrnoStatus(errno, spec.scratch_dir);
+  ASSIGN_OR_RETURN(const ExitState exit, tools.sandbox.Run(spec, run.log, run.cancel));
+  times.finished = tools.clock.Now();
+
+  v1::StepResult result;
+  result.set_exit_code(exit.exit_code);
+  result.set_out_of_memory(exit.oom_killed);
+  v1::ResourceUsage& usage = *result.mutable_usage();
+  *usage.mutable_cpu() = DurationToProto(exit.usage.cpu_time);
+  usage.set_memory_peak_bytes(exit.usage.memory_peak_bytes);
+  *usage.mutable_fetch() = DurationToProto(times.started - fetch_started);
+  usage.set_fetched_bytes(errand.fetched_bytes);
+  SetTimes(times, result);
+  if (!exit.ok()) return result;
+
+  run.enter_phase(StepPhase::kStoring);
+  RETURN_IF_ERROR(StoreLayer(tools, run, *snapshot, root, {}, times, result));
+  return result;
+}
+
+}  // namespace farm

@@ -1,0 +1,16 @@
+#ifndef FARM_WORKER_RUN_STEP_H_
+#define FARM_WORKER_RUN_STEP_H_
+
+#include "absl/status/statusor.h"
+#include "proto/farm/v1/step.pb.h"
+#include "worker/step_executor.h"
+#include "worker/step_tools.h"
+
+namespace farm {
+
+// RunOperation: a command in a sandbox, whose changes become a layer. See StepExecutor::Execute().
+absl::StatusOr<v1::StepResult> ExecuteRun(const StepTools& tools, const StepRun& run);
+
+}  // namespace farm
+
+#endif  // FARM_WORKER_RUN_STEP_H_

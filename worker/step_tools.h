@@ -1,0 +1,44 @@
+#ifndef FARM_WORKER_STEP_TOOLS_H_
+#define FARM_WORKER_STEP_TOOLS_H_
+
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "cas/blob_store.h"
+#include "oci/registry.h"
+#include "proto/farm/v1/config.pb.h"
+#include "worker/blob_feed.h"
+#include "worker/input_fetcher.h"
+#include "worker/layer_cache.h"
+#include "worker/sandbox.h"
+#include "worker/snapshotter.h"
+#include "worker/trash.h"
+
+namespace farm {
+
+// What the steps of a worker have at hand. Borrows; all of it is safe for concurrent calls.
+struct StepTools {
+  Clock& clock;
+  BlobStore& blobs;
+  GetBlobs get_blobs;  // many small ones at once, from the same store
+  Registry& registry;
+  LayerCache& layers;
+  InputFetcher& inputs;
+  Snapshotter& snapshotter;
+  Sandbox& sandbox;
+  Trash& trash;
+  std::string steps_dir;  // one directory for each run, by its id; same file system as the layers
+  std::string tmp_dir;
+  v1::StepLimits limits;
+  std::set<v1::NetworkMode> networks;  // that RUN may have here
+
+  std::string StepDir(const std::string& run_id) const {
+    return absl::StrCat(steps_dir, "/", run_id);
+  }
+};
+
+}  // namespace farm
+
+#endif  // FARM_WORKER_STEP_TOOLS_H_

@@ -1,0 +1,106 @@
+#include "worker/worker_config.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/config_file.h"
+#include "base/status_macros.h"
+#include "base/time_proto.h"
+#include "rpc/address.h"
+
+namespace farm {
+namespace {
+
+constexpr int kSlotsMax = 1024;
+constexpr size_t kNameBytesMax = 128;
+
+std::string HostName() {
+  char name[256] = "";
+  if (gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "worker";
+  return name;
+}
+
+absl::Status SetDefaults(v1::WorkerConfig& config) {
+  if (config.name().empty()) config.set_name(HostName());
+  if (config.state_dir().empty()) config.set_state_dir("/var/lib/farm/worker");
+  if (config.slots() == 0) {
+    config.set_slots(std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+  }
+  if (config.runtime().empty()) config.set_runtime("namespaces");
+  if (config.networks().empty()) {
+    ASSIGN_OR_RETURN(const Address address, ParseAddress(config.coordinator()), _ << "coordinator");
+    config.add_networks(v1::NETWORK_MODE_NONE);
+    // On a local farm the worker's network is that of who asks.
+    if (address.reach == Address::Reach::kUnixSocket) config.add_networks(v1::NETWORK_MODE_HOST);
+  }
+  if (config.layers_bytes_max() == 0) config.set_layers_bytes_max(int64_t{50} << 30);
+  v1::StepLimits& limits = *config.mutable_limits();
+  if (limits.processes_max() == 0) limits.set_processes_max(32768);
+  if (!limits.has_timeout()) *limits.mutable_timeout() = DurationToProto(absl::Hours(6));
+  if (limits.shm_bytes() == 0) limits.set_shm_bytes(int64_t{64} << 20);
+  return absl::OkStatus();
+}
+
+absl::Status Check(const v1::WorkerConfig& config) {
+  RETURN_IF_ERROR(ParseAddress(config.coordinator()).status()) << "coordinator";
+  if (config.slots() < 1 || config.slots() > kSlotsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("slots: ", config.slots(), " is not between 1 and ", kSlotsMax));
+  }
+  if (config.name().size() > kNameBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("name: longer than ", kNameBytesMax, " bytes"));
+  }
+  for (const auto& [field, path] : {std::pair("state_dir", config.state_dir()),
+                                    std::pair("shared_blob_dir", config.shared_blob_dir())}) {
+    if (!path.empty() && !absl::StartsWith(path, "/")) {
+      return absl::InvalidArgumentError(absl::StrCat(field, ": ", path, " is not absolute"));
+    }
+  }
+  const v1::StepLimits& limits = config.limits();
+  for (const auto& [field, value] : {std::pair("layers_bytes_max", config.layers_bytes_max()),
+                                     std::pair("limits.memory_bytes", limits.memory_bytes()),
+                                     std::pair("limits.processes_max", limits.processes_max()),
+                                     std::pair("limits.disk_bytes", limits.disk_bytes()),
+                                     std::pair("limits.shm_bytes", limits.shm_bytes())}) {
+    if (value < 0)
+      return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " is negative"));
+  }
+  if (!(limits.cpus() >= 0)) {  // NaN is neither.
+    return absl::InvalidArgumentError(absl::StrCat("limits.cpus: ", limits.cpus(), " is negative"));
+  }
+  if (limits.disk_bytes() > 0) {
+    return absl::InvalidArgumentError(
+        "limits.disk_bytes: not supported on this worker; leave it out");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<v1::WorkerConfig> EffectiveWorkerConfig(const WorkerFlags& flags) {
+  v1::WorkerConfig config;
+  if (!flags.file.empty()) {
+    RETURN_IF_ERROR(LoadConfigFile(flags.file, config));
+  }
+  if (!flags.coordinator.empty()) config.set_coordinator(flags.coordinator);
+  if (!flags.name.empty()) config.set_name(flags.name);
+  if (!flags.state_dir.empty()) config.set_state_dir(flags.state_dir);
+  if (flags.slots != 0) config.set_slots(flags.slots);
+  if (!flags.runtime.empty()) config.set_runtime(flags.runtime);
+  if (!flags.token_file.empty()) config.set_token_file(flags.token_file);
+  if (!flags.shared_blob_dir.empty()) config.set_shared_blob_dir(flags.shared_blob_dir);
+  if (config.coordinator().empty()) {
+    return absl::InvalidArgumentError(
+        "no coordinator: give its address by --coordinator or \"coordinator\" in the file");
+  }
+  RETURN_IF_ERROR(SetDefaults(config));
+  RETURN_IF_ERROR(Check(config));
+  return config;
+}
+
+}  // namespace farm

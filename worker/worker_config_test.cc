@@ -1,0 +1,85 @@
+#include "worker/worker_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "base/byte_stream.h"
+#include "base/testing/status_matchers.h"
+
+namespace farm {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+WorkerFlags WithFile(const std::string& yaml) {
+  const std::string path = ::testing::TempDir() + "/worker.yaml";
+  EXPECT_OK(WriteFileAtomically(path, yaml));
+  WorkerFlags flags;
+  flags.file = path;
+  return flags;
+}
+
+TEST(WorkerConfigTest, DefaultsAreFilledIn) {
+  ASSERT_OK_AND_ASSIGN(const v1::WorkerConfig config,
+                       EffectiveWorkerConfig(WithFile("coordinator: farm.example.com:7070")));
+  EXPECT_NE(config.name(), "");
+  EXPECT_EQ(config.state_dir(), "/var/lib/farm/worker");
+  EXPECT_GE(config.slots(), 1);
+  EXPECT_EQ(config.runtime(), "namespaces");
+  EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_NONE));
+  EXPECT_EQ(config.limits().processes_max(), 32768);
+  EXPECT_EQ(config.limits().timeout().seconds(), 6 * 3600);
+}
+
+TEST(WorkerConfigTest, HostNetworkIsPermittedOnALocalFarmAlone) {
+  ASSERT_OK_AND_ASSIGN(const v1::WorkerConfig config,
+                       EffectiveWorkerConfig(WithFile("coordinator: unix:/run/farm.sock")));
+  EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_NONE, v1::NETWORK_MODE_HOST));
+  ASSERT_OK_AND_ASSIGN(
+      const v1::WorkerConfig closed,
+      EffectiveWorkerConfig(WithFile("coordinator: unix:/run/farm.sock\nnetworks: [none]")));
+  EXPECT_THAT(closed.networks(), ElementsAre(v1::NETWORK_MODE_NONE));
+}
+
+TEST(WorkerConfigTest, FlagsOverrideTheFile) {
+  WorkerFlags flags = WithFile("coordinator: a:1\nname: one\nslots: 2");
+  flags.name = "two";
+  flags.slots = 7;
+  ASSERT_OK_AND_ASSIGN(const v1::WorkerConfig config, EffectiveWorkerConfig(flags));
+  EXPECT_EQ(config.coordinator(), "a:1");
+  EXPECT_EQ(config.name(), "two");
+  EXPECT_EQ(config.slots(), 7);
+}
+
+TEST(WorkerConfigTest, ExampleFileIsAccepted) {
+  WorkerFlags flags;
+  flags.file = "deploy/examples/worker.yaml";
+  ASSERT_OK_AND_ASSIGN(const v1::WorkerConfig config, EffectiveWorkerConfig(flags));
+  EXPECT_EQ(config.token_file(), "/etc/farm/worker.token");
+}
+
+TEST(WorkerConfigTest, WhatMakesNoSenseIsRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"name: x", "no coordinator"},
+      {"coordinator: nowhere", "no port"},
+      {"coordinator: a:1\nslots: -1", "slots: -1"},
+      {"coordinator: a:1\nslots: 5000", "slots: 5000"},
+      {"coordinator: a:1\nstate_dir: here", "state_dir: here is not absolute"},
+      {"coordinator: a:1\nlayers_bytes_max: -1", "layers_bytes_max"},
+      {"coordinator: a:1\nlimits: {cpus: -1}", "limits.cpus"},
+      {"coordinator: a:1\nlimits: {cpus: nan}", "limits.cpus"},
+      {"coordinator: a:1\nlimits: {memory_bytes: -1}", "limits.memory_bytes"},
+      {"coordinator: a:1\nlimits: {disk_bytes: 1}", "not supported"},
+  };
+  for (const auto& [yaml, message] : cases) {
+    EXPECT_THAT(EffectiveWorkerConfig(WithFile(yaml)),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)))
+        << yaml;
+  }
+}
+
+}  // namespace
+}  // namespace farm
