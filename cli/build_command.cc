@@ -1,0 +1,530 @@
+// farm build
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/byte_stream.h"
+#include "base/digest_proto.h"
+#include "base/mutex.h"
+#include "base/status_macros.h"
+#include "cli/build_arguments.h"
+#include "cli/build_files.h"
+#include "cli/build_output.h"
+#include "cli/command.h"
+#include "cli/context_scanner.h"
+#include "cli/context_upload.h"
+#include "cli/dockerfile_call.h"
+#include "cli/follow_build.h"
+#include "cli/human_units.h"
+#include "cli/interrupts.h"
+#include "cli/progress.h"
+#include "cli/registry_credentials.h"
+#include "oci/platform.h"
+#include "oci/reference.h"
+#include "rpc/status.h"
+
+namespace farm {
+namespace {
+
+// A build whose blobs vanish again and again, or whose context changes all the time, fails.
+constexpr int kAttemptsMax = 3;
+
+struct BuildFlags {
+  std::string context;
+  std::string file;
+  std::vector<std::string> tags;
+  std::vector<std::string> build_args;
+  std::vector<std::string> labels;
+  std::vector<std::string> add_hosts;
+  std::vector<std::string> secrets;
+  std::vector<std::string> outputs;
+  std::string target;
+  std::string platform;
+  std::string network;
+  std::string progress = "auto";
+  std::string iidfile;
+  std::string metadata_file;
+  bool no_cache = false;
+  bool pull = false;
+  bool push = false;
+  bool load = false;
+  bool quiet = false;
+  bool explain = false;
+  bool check = false;
+  std::string call = "build";
+};
+
+absl::Status AddHosts(const std::vector<std::string>& texts, v1::StartBuildRequest& request) {
+  for (const std::string& text : texts) {
+    const size_t at = text.find_first_of(":=");
+    if (at == 0 || at == std::string::npos || at + 1 == text.size()) {
+      return absl::InvalidArgumentError(absl::StrCat("--add-host ", text, ": expected HOST:IP"));
+    }
+    std::string address = text.substr(at + 1);
+    if (address == "host-gateway") {
+      return absl::InvalidArgumentError(
+          "--add-host: host-gateway is not known here; name the address");
+    }
+    if (address.front() == '[' && address.back() == ']') {
+      address = address.substr(1, address.size() - 2);
+    }
+    v1::HostAlias& alias = *request.add_extra_hosts();
+    alias.set_name(text.substr(0, at));
+    alias.set_address(address);
+  }
+  return absl::OkStatus();
+}
+
+// Those that Docker knows as predefined build arguments.
+void AddProxies(v1::StartBuildRequest& request) {
+  for (const absl::string_view name :
+       {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}) {
+    for (const std::string& spelled : {std::string(name), absl::AsciiStrToLower(name)}) {
+      if (const char* value = EnvironmentVariable(spelled); value != nullptr && value[0] != 0) {
+        (*request.mutable_proxy_args())[spelled] = value;
+      }
+    }
+  }
+}
+
+absl::StatusOr<std::vector<BuildOutput>> MakeOutputs(const BuildFlags& flags) {
+  std::vector<BuildOutput> outputs;
+  for (const std::string& text : flags.outputs) {
+    ASSIGN_OR_RETURN(BuildOutput output, ParseBuildOutput(text));
+    outputs.push_back(std::move(output));
+  }
+  if (outputs.empty() || flags.push || flags.load) outputs.push_back({});
+  if (flags.push)
+    outputs.push_back(
+        {.type = BuildOutput::Type::kRegistry, .dest = "", .names = {}, .compression = ""});
+  if (flags.load)
+    outputs.push_back(
+        {.type = BuildOutput::Type::kDocker, .dest = "", .names = {}, .compression = ""});
+  for (const BuildOutput& output : outputs) {
+    if (output.type == BuildOutput::Type::kRegistry && output.names.empty() && flags.tags.empty()) {
+      return absl::InvalidArgumentError("a push needs a name: give the image one with -t");
+    }
+  }
+  return outputs;
+}
+
+// All of the request that the flags say. INVALID_ARGUMENT: a flag is wrong.
+absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
+                                                  const std::vector<BuildOutput>& outputs) {
+  v1::StartBuildRequest request;
+  request.set_target(flags.target);
+  RETURN_IF_ERROR(AddPairs("--build-arg", flags.build_args, true, *request.mutable_build_args()));
+  RETURN_IF_ERROR(AddPairs("--label", flags.labels, false, *request.mutable_labels()));
+  RETURN_IF_ERROR(AddHosts(flags.add_hosts, request));
+  for (const std::string& text : flags.secrets) {
+    ASSIGN_OR_RETURN(*request.add_secrets(), ReadSecret(text));
+  }
+  for (const std::string& tag : flags.tags) {
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag),
+                     _ << "invalid tag \"" << tag << "\"");
+    if (!reference.digest().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("invalid tag \"", tag, "\": a digest can't be given to an image"));
+    }
+    request.add_tags(reference.WithDefaultTag().canonical());
+  }
+  request.set_no_cache(flags.no_cache);
+  request.set_pull(flags.pull);
+  request.set_explain(flags.explain);
+  if (!flags.platform.empty()) {
+    if (absl::StrContains(flags.platform, ',')) {
+      return absl::InvalidArgumentError("--platform: farm builds for one platform at a time");
+    }
+    ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(flags.platform), _ << "--platform");
+    request.mutable_platform()->set_os(platform.os);
+    request.mutable_platform()->set_architecture(platform.architecture);
+    request.mutable_platform()->set_variant(platform.variant);
+  }
+  if (flags.network == "none") {
+    request.set_network(v1::NETWORK_MODE_NONE);
+  } else if (flags.network == "host") {
+    request.set_network(v1::NETWORK_MODE_HOST);
+  } else if (!flags.network.empty() && flags.network != "default") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--network: '", flags.network, "' is not one of default, host, none"));
+  }
+  AddProxies(request);
+  for (const BuildOutput& output : outputs) *request.add_exports() = ExportOf(output);
+  return request;
+}
+
+// The hosts that a push goes to.
+std::set<std::string> PushHosts(const std::vector<BuildOutput>& outputs,
+                                const v1::StartBuildRequest& request) {
+  std::set<std::string> hosts;
+  for (const BuildOutput& output : outputs) {
+    if (output.type != BuildOutput::Type::kRegistry) continue;
+    std::vector<std::string> names = output.names;
+    if (names.empty()) names.assign(request.tags().begin(), request.tags().end());
+    for (const std::string& name : names) {
+      if (const auto reference = Reference::Parse(name); reference.ok()) {
+        hosts.insert(reference->host());
+      }
+    }
+  }
+  return hosts;
+}
+
+std::string TransferDetail(int64_t sent_bytes) {
+  return absl::StrCat("transferring context: ", HumanSize(sent_bytes));
+}
+
+class Build {
+ public:
+  Build(const BuildFlags& flags, CommandContext& context) : flags_(flags), context_(context) {}
+
+  int Run() {
+    const absl::Status usage = ReadFlags();
+    if (!usage.ok()) {
+      context_.Fail(usage);
+      context_.err() << "See 'farm build --help'." << std::endl;
+      return kExitUsage;
+    }
+    FdSource standard_input(0);
+    absl::StatusOr<BuildFiles> files = ReadBuildFiles(flags_.context, flags_.file, standard_input);
+    if (!files.ok()) return context_.Fail(files.status());
+    files_ = *std::move(files);
+    if (call_.method != DockerfileCall::Method::kBuild) {
+      PlanOptions options;
+      options.target = flags_.target;
+      options.build_args.insert(request_.build_args().begin(), request_.build_args().end());
+      options.platform = request_.platform();
+      return RunDockerfileCall(call_, files_, options, context_.out(), context_.err());
+    }
+    StartProgress();
+    const absl::Time start = context_.clock().Now();
+    const absl::StatusOr<v1::BuildFinished> finished = BuildOnFarm();
+    absl::Status written;
+    if (finished.ok() && !finished->has_error()) written = WriteOutputs(finished->image());
+    progress_->Finish();
+    progress_.reset();
+    if (!finished.ok()) {
+      if (handle_.cancelled()) return kExitInterrupted;
+      return context_.Fail(finished.status());
+    }
+    if (finished->has_error()) return ExitCodeOf(*finished);
+    if (!written.ok()) return context_.Fail(written);
+    Report(finished->image(), context_.clock().Now() - start);
+    return kExitDone;
+  }
+
+ private:
+  void StartProgress() {
+    MutexLock lock(progress_mu_);
+    progress_ = MakeProgress({.mode = mode_,
+                              .title = "Building",
+                              .dockerfile_name = files_.dockerfile_name,
+                              .dockerfile = files_.dockerfile,
+                              .explain = flags_.explain,
+                              .terminal_fd = 2},
+                             context_.err(), context_.clock());
+  }
+
+  absl::Status ReadFlags() {
+    ASSIGN_OR_RETURN(mode_, ParseProgressMode(flags_.progress));
+    if (flags_.quiet) mode_ = ProgressMode::kQuiet;
+    ASSIGN_OR_RETURN(call_, DockerfileCall::Parse(flags_.check ? "check" : flags_.call));
+    ASSIGN_OR_RETURN(outputs_, MakeOutputs(flags_));
+    ASSIGN_OR_RETURN(request_, MakeRequest(flags_, outputs_));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<v1::BuildFinished> BuildOnFarm() {
+    request_.set_dockerfile(files_.dockerfile);
+    request_.set_dockerfile_name(files_.dockerfile_name);
+    // The farm is reached, or started, while the context is read.
+    absl::StatusOr<FarmClient*> farm = absl::UnknownError("not connected");
+    std::thread connecting([&] { farm = context_.Farm(); });
+    absl::Status prepared = Scan();
+    if (prepared.ok()) prepared = AddCredentials();
+    connecting.join();
+    RETURN_IF_ERROR(farm.status());
+    RETURN_IF_ERROR(prepared);
+    std::atomic<FarmClient*> current = *farm;
+    Interrupts interrupts([&] {
+      {
+        MutexLock lock(progress_mu_);
+        progress_->Note("cancelling the build; once more Ctrl-C to leave at once");
+      }
+      handle_.Cancel(*current);
+    });
+    return context_.OnFarm(
+        [&](FarmClient& client) {
+          current = &client;
+          return BuildWith(client);
+        },
+        [&] { return handle_.id().empty() && !handle_.cancelled(); });
+  }
+
+  absl::StatusOr<v1::BuildFinished> BuildWith(FarmClient& client) {
+    for (int attempt = 1;; ++attempt) {
+      absl::Status status = Upload(client, /*trust_table=*/attempt == 1);
+      if (status.ok()) {
+        absl::StatusOr<v1::BuildFinished> finished = FollowBuild(
+            client,
+            [&](const FarmClient::EventHandler& handler) {
+              return client.StartBuild(request_, handler);
+            },
+            *progress_, handle_);
+        if (finished.ok() || !absl::IsFailedPrecondition(finished.status())) return finished;
+        status = finished.status();
+        if (attempt == kAttemptsMax || handle_.cancelled()) return status;
+        // The steps seen so far are of a build that is over.
+        progress_->Note("the farm lacks files of the context: sending them, building again");
+        progress_->Finish();
+        StartProgress();
+      } else if (absl::IsAborted(status)) {
+        RETURN_IF_ERROR(Scan());
+      } else {
+        return status;
+      }
+      if (attempt == kAttemptsMax) return status;
+    }
+  }
+
+  absl::Status Scan() {
+    if (files_.context_directory.empty()) return absl::OkStatus();
+    const int task = progress_->BeginTask("[internal] load build context");
+    ScanOptions options;
+    options.ignore = files_.ignore;
+    options.stat_cache_path = StatCachePath(files_.context_directory, files_.ignore_text);
+    absl::StatusOr<ScannedContext> scanned = ScanContext(files_.context_directory, options);
+    if (scanned.ok()) {
+      progress_->UpdateTask(task, absl::StrCat(WithThousands(scanned->files), " files, ",
+                                               HumanSize(scanned->files_bytes)));
+      scanned_ = *std::move(scanned);
+      *request_.mutable_context_table() = DigestToProto(scanned_.table_digest);
+    }
+    progress_->EndTask(task, scanned.status());
+    return scanned.status();
+  }
+
+  absl::Status AddCredentials() {
+    std::set<std::string> hosts = PushHosts(outputs_, request_);
+    const std::map<std::string, std::string> args(request_.build_args().begin(),
+                                                  request_.build_args().end());
+    hosts.merge(RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args));
+    return AddRegistryCredentials(hosts, *request_.mutable_credentials());
+  }
+
+  absl::Status Upload(FarmClient& client, bool trust_table) {
+    if (files_.context_directory.empty()) return absl::OkStatus();
+    int task = -1;
+    const auto on_uploaded = [&](int64_t sent_bytes) {
+      if (task < 0) task = progress_->BeginTask("[internal] transfer build context");
+      progress_->UpdateTask(task, TransferDetail(sent_bytes));
+    };
+    const absl::StatusOr<UploadedContext> uploaded =
+        UploadContext(scanned_, client, trust_table, on_uploaded);
+    if (task >= 0) progress_->EndTask(task, uploaded.status());
+    return uploaded.status();
+  }
+
+  absl::Status WriteOutputs(const v1::BuiltImage& image) {
+    const std::vector<std::string> tags(request_.tags().begin(), request_.tags().end());
+    for (const BuildOutput& output : outputs_) {
+      if (output.type == BuildOutput::Type::kImage || output.type == BuildOutput::Type::kRegistry) {
+        continue;
+      }
+      const int task = progress_->BeginTask(
+          output.dest.empty() ? "loading into docker" : absl::StrCat("writing ", output.dest));
+      const absl::Status status = context_.OnFarm(
+          [&](FarmClient& client) { return WriteBuildOutput(output, image, tags, client); },
+          [&] { return MayWriteAgain(output.dest); });
+      progress_->EndTask(task, status);
+      RETURN_IF_ERROR(status) << "output";
+    }
+    if (!flags_.iidfile.empty()) {
+      RETURN_IF_ERROR(WriteFileAtomically(flags_.iidfile, ImageId(image))) << "--iidfile";
+    }
+    if (!flags_.metadata_file.empty()) {
+      RETURN_IF_ERROR(WriteFileAtomically(flags_.metadata_file, Metadata(image)))
+          << "--metadata-file";
+    }
+    return absl::OkStatus();
+  }
+
+  static std::string ImageId(const v1::BuiltImage& image) {
+    return "sha256:" + image.config().hash();
+  }
+
+  // The keys that buildx writes.
+  std::string Metadata(const v1::BuiltImage& image) const {
+    nlohmann::json metadata;
+    metadata["containerimage.config.digest"] = ImageId(image);
+    metadata["containerimage.digest"] =
+        "sha256:" +
+        (image.pushed().empty() ? image.manifest().hash() : image.pushed(0).manifest().hash());
+    if (!request_.tags().empty()) metadata["image.name"] = absl::StrJoin(request_.tags(), ",");
+    if (!handle_.id().empty()) metadata["farm.build.id"] = handle_.id();
+    return metadata.dump(2) + "\n";
+  }
+
+  int ExitCodeOf(const v1::BuildFinished& finished) const {
+    if (handle_.cancelled()) return kExitInterrupted;
+    if (finished.failed_step() != 0) return kExitFailed;
+    return ExitCodeFor(FromErrorDetail(finished.error()));
+  }
+
+  void Report(const v1::BuiltImage& image, absl::Duration elapsed) {
+    if (flags_.quiet) {
+      context_.out() << ImageId(image) << std::endl;
+      return;
+    }
+    if (mode_ == ProgressMode::kRawJson) return;
+    std::string text = absl::StrCat("built ", ImageId(image).substr(0, 19));
+    if (!image.tags().empty()) absl::StrAppend(&text, " ", absl::StrJoin(image.tags(), " "));
+    absl::StrAppend(&text, " in ", Seconds(elapsed), " (", image.steps_ran(), " steps run, ",
+                    image.steps_cached(), " cached)");
+    context_.err() << text << "\n";
+    for (const v1::PushedImage& pushed : image.pushed()) {
+      context_.err() << "pushed " << pushed.name() << "@sha256:" << pushed.manifest().hash()
+                     << "\n";
+    }
+    context_.err().flush();
+  }
+
+  const BuildFlags& flags_;
+  CommandContext& context_;
+  ProgressMode mode_ = ProgressMode::kAuto;
+  DockerfileCall call_;
+  std::vector<BuildOutput> outputs_;
+  v1::StartBuildRequest request_;
+  BuildFiles files_;
+  ScannedContext scanned_;
+  BuildHandle handle_;
+  // Replaced by the main thread only; the lock is for the thread that hears Ctrl-C.
+  Mutex progress_mu_;
+  std::unique_ptr<Progress> progress_;
+};
+
+// What `docker build` has and farm has not: said so, never ignored.
+constexpr std::pair<const char*, const char*> kRefused[] = {
+    {"--ssh", "forwarding of SSH agents is not there yet"},
+    {"--build-context", "named contexts are not there yet"},
+    {"--cache-from", "the farm's own cache is used; other caches are not there yet"},
+    {"--cache-to", "the farm's own cache is used; other caches are not there yet"},
+    {"--no-cache-filter", "use --no-cache"},
+    {"--attest", "attestations are not there yet"},
+    {"--provenance", "attestations are not there yet"},
+    {"--sbom", "attestations are not there yet"},
+    {"--allow", "entitlements are in the farm's configuration"},
+    {"--annotation", "annotations are not there yet"},
+    {"--builder", "use --farm"},
+    {"--cgroup-parent", "cgroups are in the workers' configuration"},
+    {"--ulimit", "limits are in the workers' configuration"},
+    {"--shm-size", "limits are in the workers' configuration"},
+    {"--memory", "limits are in the workers' configuration"},
+    {"--memory-swap", "limits are in the workers' configuration"},
+    {"--cpu-shares", "limits are in the workers' configuration"},
+    {"--cpu-quota", "limits are in the workers' configuration"},
+    {"--cpu-period", "limits are in the workers' configuration"},
+    {"--cpuset-cpus", "limits are in the workers' configuration"},
+    {"--cpuset-mems", "limits are in the workers' configuration"},
+    {"--isolation", "isolation is in the workers' configuration"},
+    {"--security-opt", "isolation is in the workers' configuration"},
+};
+constexpr std::pair<const char*, const char*> kRefusedFlags[] = {
+    {"--squash", "use --output type=tar and farm import"},
+};
+
+}  // namespace
+
+void AddBuildCommand(CLI::App& app, CommandRunner& run) {
+  auto flags = std::make_shared<BuildFlags>();
+  auto refused = std::make_shared<std::string>();
+  CLI::App& command = *app.add_subcommand("build", "Build an image from a Dockerfile");
+  command.group("Build");
+  const auto text = [&](const char* names, std::string& value, const char* type, const char* what) {
+    command.add_option(names, value, what)->type_name(type)->take_last();
+  };
+  const auto list = [&](const char* names, std::vector<std::string>& values, const char* type,
+                        const char* what) {
+    command.add_option(names, values, what)->type_name(type)->allow_extra_args(false)->take_all();
+  };
+  command
+      .add_option("PATH", flags->context, "directory with the files of the build, or - for none")
+      ->type_name("PATH|-")
+      ->required();
+  text("-f,--file", flags->file, "FILE", "Dockerfile [PATH/Dockerfile]; - is standard input");
+  list("-t,--tag", flags->tags, "NAME[:TAG]", "name for the image; may be repeated");
+  list("--build-arg", flags->build_args, "NAME[=VALUE]",
+       "value of an ARG; NAME alone takes the environment's");
+  text("--target", flags->target, "STAGE", "stage to build [the last]");
+  list("-o,--output", flags->outputs, "DIR|type=...",
+       "image, registry, oci, docker, tar or local, with dest=");
+  command.add_flag("--push", flags->push, "push the image to the registry of its name");
+  command.add_flag("--load", flags->load, "give the image to docker load");
+  command.add_flag("--no-cache", flags->no_cache, "run every step, use no earlier result");
+  command.add_flag("--pull", flags->pull, "ask registries even for images that the farm has");
+  text("--platform", flags->platform, "OS/ARCH", "platform of the image [linux/amd64]");
+  list("--label", flags->labels, "NAME=VALUE", "label for the image");
+  text("--network", flags->network, "MODE", "network of RUN: default, host or none");
+  list("--add-host", flags->add_hosts, "HOST:IP", "line for /etc/hosts of RUN");
+  list("--secret", flags->secrets, "id=ID[,src=FILE|env=NAME]",
+       "value for RUN --mount=type=secret; in no layer, key or log");
+  text("--progress", flags->progress, "MODE", "auto, tty, plain or rawjson");
+  command.add_flag("-q,--quiet", flags->quiet, "print nothing but the image's id");
+  command.add_flag("--check", flags->check, "check the Dockerfile, build nothing");
+  text("--call", flags->call, "METHOD", "build, check, outline or targets[,format=json]");
+  command.add_flag("--explain", flags->explain, "say for each step why it had to run");
+  text("--iidfile", flags->iidfile, "FILE", "write the image's id to a file");
+  text("--metadata-file", flags->metadata_file, "FILE", "write the result as JSON to a file");
+  for (const auto& [name, reason] : kRefused) {
+    command
+        .add_option_function<std::string>(
+            name,
+            [refused, name = name, reason = reason](const std::string& value) {
+              const bool off = value == "false" && (absl::string_view(name) == "--provenance" ||
+                                                    absl::string_view(name) == "--sbom");
+              if (!off) *refused = absl::StrCat(name, ": ", reason);
+            },
+            "")
+        ->group("");
+  }
+  for (const auto& [name, reason] : kRefusedFlags) {
+    command
+        .add_flag_callback(name, [refused, name = name,
+                                  reason = reason] { *refused = absl::StrCat(name, ": ", reason); })
+        ->group("");
+  }
+  // These have no meaning any more, in docker neither.
+  command.add_flag("--rm,--force-rm,--compress,--disable-content-trust")->group("");
+  command.footer(
+      "Examples:\n"
+      "  farm build -t app .\n"
+      "  farm build -t app -f app.Dockerfile --build-arg VERSION=1.2 --target run .\n"
+      "  farm build --push -t registry.example.com/team/app:1.2 .\n"
+      "  farm build -o out .                  the files of the result, without an image");
+  command.callback([flags, refused, &run] {
+    run = [flags, refused](CommandContext& context) {
+      if (!refused->empty()) {
+        context.err() << "farm build: " << *refused << std::endl;
+        return static_cast<int>(kExitUsage);
+      }
+      return Build(*flags, context).Run();
+    };
+  });
+}
+
+}  // namespace farm

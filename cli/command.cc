@@ -1,0 +1,108 @@
+#include "cli/command.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/config_file.h"
+#include "base/source_position.h"
+#include "base/status_macros.h"
+#include "cli/terminal_text.h"
+
+namespace farm {
+
+CommandContext::CommandContext(GlobalOptions global, std::ostream& out, std::ostream& err,
+                               Clock& clock)
+    : global_(std::move(global)), out_(out), err_(err), clock_(clock) {}
+
+absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() {
+  v1::ClientConfig config;
+  if (!global_.config.empty()) {
+    RETURN_IF_ERROR(LoadConfigFile(global_.config, config));
+  } else {
+    const char* home = std::getenv("HOME");
+    for (const std::string& path :
+         {absl::StrCat(home == nullptr ? "" : home, "/.config/farm/config.yaml"),
+          std::string("/etc/farm/config.yaml")}) {
+      if (access(path.c_str(), F_OK) != 0) continue;
+      RETURN_IF_ERROR(LoadConfigFile(path, config));
+      break;
+    }
+  }
+  const char* address = std::getenv("FARM_ADDR");
+  if (!global_.farm.empty()) {
+    config.set_farm(global_.farm);
+  } else if (address != nullptr && address[0] != 0) {
+    config.set_farm(address);
+  }
+  if (!global_.token_file.empty()) config.set_token_file(global_.token_file);
+  return config;
+}
+
+absl::StatusOr<bool> CommandContext::UsesLocalFarm() {
+  ASSIGN_OR_RETURN(const v1::ClientConfig config, LoadConfig());
+  return config.farm().empty();
+}
+
+absl::StatusOr<std::unique_ptr<LocalFarm>> CommandContext::MakeLocalFarm() {
+  ASSIGN_OR_RETURN(LocalFarmOptions options, LocalFarmOptions::Default());
+  return std::make_unique<LocalFarm>(
+      std::move(options),
+      [](const std::string& address) { return ConnectFarm(address, v1::TlsClientConfig(), ""); },
+      [this](absl::string_view line) { err_ << "farm: " << line << std::endl; });
+}
+
+absl::StatusOr<FarmClient*> CommandContext::Farm() {
+  if (client_ != nullptr) return client_.get();
+  ASSIGN_OR_RETURN(const v1::ClientConfig config, LoadConfig());
+  if (config.farm().empty()) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<LocalFarm> local, MakeLocalFarm());
+    ASSIGN_OR_RETURN(client_, local->Ensure());
+    is_local_ = true;
+    return client_.get();
+  }
+  absl::string_view path = config.farm();
+  if (absl::ConsumePrefix(&path, "unix:")) {
+    const absl::Status probe = ProbeSocket(std::string(path));
+    if (absl::IsNotFound(probe)) {
+      return absl::UnavailableError(absl::StrCat("no farm listens at ", config.farm()));
+    }
+    RETURN_IF_ERROR(probe);
+  }
+  ASSIGN_OR_RETURN(client_, ConnectFarm(config.farm(), config.tls(), config.token_file()));
+  return client_.get();
+}
+
+bool CommandContext::ForgetLocalFarm() {
+  if (is_local_) forgotten_.push_back(std::move(client_));
+  return is_local_;
+}
+
+int CommandContext::Fail(const absl::Status& status) {
+  out_.flush();
+  err_ << ErrorText(status) << std::endl;
+  return ExitCodeFor(status);
+}
+
+std::string ErrorText(const absl::Status& status) {
+  std::string source_line;
+  const auto position = PositionOf(status, &source_line);
+  std::string text =
+      absl::StrCat("ERROR: ", absl::string_view(status.message().data(), status.message().size()));
+  if (position.has_value() && !source_line.empty()) {
+    absl::StrAppend(&text, "\n  ", HarmlessLine(source_line, false));
+    if (position->column > 0) {
+      const size_t before = std::min<size_t>(position->column - 1, source_line.size());
+      const size_t indent =
+          DisplayWidth(HarmlessLine(absl::string_view(source_line).substr(0, before), false));
+      absl::StrAppend(&text, "\n  ", std::string(indent, ' '), "^");
+    }
+  }
+  return text;
+}
+
+}  // namespace farm

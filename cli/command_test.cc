@@ -1,0 +1,441 @@
+// Whole commands over a fake farm, from the arguments to the exit status.
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/byte_stream.h"
+#include "base/sha256.h"
+#include "base/testing/fake_clock.h"
+#include "base/testing/status_matchers.h"
+#include "cli/build_output.h"
+#include "cli/exit_code.h"
+#include "cli/program.h"
+#include "cli/testing/fake_farm_client.h"
+#include "layer/table.h"
+
+namespace farm {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+class CommandTest : public ::testing::Test {
+ protected:
+  CommandTest() : client_(std::make_unique<FakeFarmClient>()), farm_(*client_) {
+    std::string pattern = ::testing::TempDir() + "/farm-command-XXXXXX";
+    dir_ = mkdtemp(pattern.data());
+    setenv("HOME", dir_.c_str(), 1);
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("DOCKER_CONFIG");
+    for (const char* name : {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY",
+                             "no_proxy", "ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy"}) {
+      unsetenv(name);
+    }
+    context_ = dir_ / "context";
+    fs::create_directory(context_);
+  }
+  ~CommandTest() override { fs::remove_all(dir_); }
+
+  void Write(const std::string& path, absl::string_view bytes) {
+    std::ofstream(context_ / path) << bytes;
+  }
+  // The client is the program's for one run.
+  int Run(std::vector<std::string> args) {
+    return RunProgram(args, out_, err_, clock_, std::move(client_));
+  }
+  static FakeFarmClient::Script Success() {
+    v1::BuildEvent started, finished;
+    started.set_sequence(1);
+    started.mutable_started()->set_build_id("b1");
+    finished.set_sequence(2);
+    v1::BuiltImage& image = *finished.mutable_finished()->mutable_image();
+    image.mutable_config()->set_hash(std::string(64, 'c'));
+    image.mutable_manifest()->set_hash(std::string(64, 'd'));
+    return {{started, finished}, absl::OkStatus()};
+  }
+  // A build's end with an error of this code.
+  static FakeFarmClient::Script Failure(absl::StatusCode code, int failed_step = 0) {
+    v1::BuildEvent finished;
+    finished.set_sequence(1);
+    finished.mutable_finished()->set_failed_step(failed_step);
+    finished.mutable_finished()->mutable_error()->set_code(static_cast<int>(code));
+    finished.mutable_finished()->mutable_error()->set_message("no good");
+    return {{finished}, absl::OkStatus()};
+  }
+
+  fs::path dir_, context_;
+  FakeClock clock_;
+  std::unique_ptr<FakeFarmClient> client_;
+  FakeFarmClient& farm_;  // *client_; alive until Run() returns
+  std::ostringstream out_, err_;
+};
+
+// Keeps the requests of a fake that dies with the program.
+class BuildCommandTest : public CommandTest {
+ protected:
+  int Build(std::vector<std::string> flags) {
+    flags.insert(flags.begin(), "build");
+    flags.push_back(context_);
+    FakeFarmClient* client = client_.get();
+    requests_ = std::make_shared<std::vector<v1::StartBuildRequest>>();
+    client->on_start = [requests = requests_](const v1::StartBuildRequest& request) {
+      requests->push_back(request);
+    };
+    return Run(flags);
+  }
+
+  std::shared_ptr<std::vector<v1::StartBuildRequest>> requests_;
+};
+
+// ---- usage
+
+TEST_F(CommandTest, AnUnknownFlagIsAUsageErrorWithASuggestion) {
+  EXPECT_EQ(Run({"build", "--no-cach", "."}), kExitUsage);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("unknown flag: --no-cach; did you mean --no-cache?"),
+                                HasSubstr("See 'farm build --help'")));
+}
+
+TEST_F(CommandTest, AnUnknownCommandIsAUsageErrorWithASuggestion) {
+  EXPECT_EQ(Run({"bild", "."}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("unknown command: bild; did you mean build?"));
+}
+
+TEST_F(CommandTest, AMissingArgumentIsAUsageError) {
+  EXPECT_EQ(Run({"build"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("missing argument: PATH"));
+}
+
+TEST_F(CommandTest, EveryCommandHasAHelpPageThatFitsAScreen) {
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+           {},          {"build"},  {"images"},        {"history"},       {"inspect"}, {"tag"},
+           {"rmi"},     {"import"}, {"save"},          {"load"},          {"pull"},    {"push"},
+           {"plan"},    {"lint"},   {"context"},       {"context", "ls"}, {"du"},      {"prune"},
+           {"workers"}, {"local"},  {"local", "stop"}, {"completion"}}) {
+    std::vector<std::string> args = command;
+    args.push_back("--help");
+    std::ostringstream out;
+    EXPECT_EQ(RunProgram(args, out, err_, clock_), kExitDone);
+    EXPECT_THAT(out.str(), HasSubstr("Usage: farm"));
+    std::istringstream lines(out.str());
+    int count = 0;
+    for (std::string line; std::getline(lines, line); ++count) EXPECT_LE(line.size(), 80u) << line;
+    EXPECT_LE(count, 50) << out.str();
+  }
+  EXPECT_EQ(err_.str(), "");
+}
+
+TEST_F(CommandTest, FlagsOfDockerThatFarmHasNotAreRefusedByName) {
+  Write("Dockerfile", "FROM scratch");
+  EXPECT_EQ(Run({"build", "--ssh", "default", context_}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--ssh: forwarding of SSH agents is not there yet"));
+}
+
+TEST_F(BuildCommandTest, SecretsComeFromFilesAndVariables) {
+  Write("Dockerfile", "FROM scratch\n");
+  Write("token", "from a file");
+  setenv("FARM_TEST_SECRET", "from a variable", 1);
+  Build({"--secret", "id=f,src=" + (context_ / "token").string(), "--secret",
+         "id=v,env=FARM_TEST_SECRET", "--secret", "id=FARM_TEST_SECRET"});
+  ASSERT_THAT(*requests_, SizeIs(1));
+  const auto& secrets = requests_->front().secrets();
+  ASSERT_THAT(secrets, SizeIs(3));
+  EXPECT_EQ(secrets[0].value(), "from a file");
+  EXPECT_EQ(secrets[1].value(), "from a variable");
+  EXPECT_EQ(secrets[2].value(), "from a variable");
+}
+
+TEST_F(CommandTest, ASecretThatIsNotThereIsNamed) {
+  Write("Dockerfile", "FROM scratch\n");
+  EXPECT_NE(Run({"build", "--secret", "id=f,src=/no/such/file", context_}), kExitDone);
+  EXPECT_THAT(err_.str(), HasSubstr("/no/such/file"));
+  EXPECT_NE(Run({"build", "--secret", "src=x", context_}), kExitDone);
+  EXPECT_THAT(err_.str(), HasSubstr("the id is missing"));
+}
+
+TEST_F(CommandTest, VersionNeedsNoFarm) {
+  EXPECT_EQ(Run({"--version"}), kExitDone);
+  EXPECT_THAT(out_.str(), HasSubstr("farm "));
+}
+
+TEST_F(CommandTest, CompletionKnowsCommandsAndFlags) {
+  EXPECT_EQ(Run({"completion", "bash"}), kExitDone);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("--build-arg"), HasSubstr("\"local stop\"")));
+}
+
+// ---- build
+
+TEST_F(BuildCommandTest, FlagsBecomeTheRequest) {
+  Write("Dockerfile", "FROM scratch\n");
+  setenv("FARM_TEST_ARG", "from-env", 1);
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"-t",
+                   "app",
+                   "--tag=host:5000/team/app:1",
+                   "--build-arg",
+                   "A=1=2",
+                   "--build-arg",
+                   "FARM_TEST_ARG",
+                   "--build-arg",
+                   "FARM_TEST_UNSET",
+                   "--label",
+                   "x=y",
+                   "--target",
+                   "t",
+                   "--no-cache",
+                   "--pull",
+                   "--network",
+                   "none",
+                   "--add-host",
+                   "h:10.0.0.1",
+                   "--platform",
+                   "linux/arm64",
+                   "--explain"}),
+            kExitDone)
+      << err_.str();
+  ASSERT_THAT(*requests_, SizeIs(1));
+  const v1::StartBuildRequest& request = requests_->front();
+  EXPECT_EQ(request.dockerfile(), "FROM scratch\n");
+  EXPECT_THAT(request.tags(), ElementsAre("docker.io/library/app:latest", "host:5000/team/app:1"));
+  EXPECT_THAT(request.build_args(),
+              UnorderedElementsAre(Pair("A", "1=2"), Pair("FARM_TEST_ARG", "from-env")));
+  EXPECT_THAT(request.labels(), UnorderedElementsAre(Pair("x", "y")));
+  EXPECT_EQ(request.target(), "t");
+  EXPECT_TRUE(request.no_cache());
+  EXPECT_TRUE(request.pull());
+  EXPECT_TRUE(request.explain());
+  EXPECT_EQ(request.network(), v1::NETWORK_MODE_NONE);
+  EXPECT_EQ(request.extra_hosts(0).address(), "10.0.0.1");
+  EXPECT_EQ(request.platform().architecture(), "arm64");
+  ASSERT_EQ(request.exports_size(), 1);
+  EXPECT_EQ(request.exports(0).kind(), v1::Export::KIND_IMAGE);
+}
+
+TEST_F(BuildCommandTest, QuietPrintsTheImagesIdAlone) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"-q", "--iidfile", dir_ / "id"}), kExitDone);
+  EXPECT_EQ(out_.str(), "sha256:" + std::string(64, 'c') + "\n");
+  EXPECT_EQ(err_.str(), "");
+  EXPECT_THAT(ReadFile(dir_ / "id"), IsOkAndHolds("sha256:" + std::string(64, 'c')));
+}
+
+TEST_F(BuildCommandTest, AStepThatFailsIsExitStatus1) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Failure(absl::StatusCode::kUnknown, 3)};
+  EXPECT_EQ(Build({}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("ERROR: no good"));
+}
+
+TEST_F(BuildCommandTest, AFarmThatIsBrokenIsExitStatus3) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Failure(absl::StatusCode::kUnavailable)};
+  EXPECT_EQ(Build({}), kExitFarmTrouble);
+}
+
+TEST_F(BuildCommandTest, AWrongFlagIsExitStatus2) {
+  Write("Dockerfile", "FROM scratch");
+  EXPECT_EQ(Build({"-t", "UPPER"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("invalid tag \"UPPER\""));
+}
+
+TEST_F(BuildCommandTest, FilesThatTheFarmLacksAreSentOnce) {
+  Write("Dockerfile", "FROM scratch");
+  Write("a", "same");
+  Write("b", "same");
+  Write("large", std::string(1 << 20, 'x'));
+  farm_.starts = {Success()};
+  auto sent = std::make_shared<std::vector<Digest>>();
+  farm_.on_put = [sent](const Digest& digest) { sent->push_back(digest); };
+  EXPECT_EQ(Build({}), kExitDone) << err_.str();
+  // Dockerfile, "same", large, and at last the table.
+  ASSERT_THAT(*sent, SizeIs(4));
+  EXPECT_EQ(sent->back().hex(), requests_->front().context_table().hash());
+}
+
+TEST_F(BuildCommandTest, ATableThatTheFarmHasSendsNothing) {
+  Write("Dockerfile", "FROM scratch");
+  struct stat info {};
+  ASSERT_EQ(stat((context_ / "Dockerfile").c_str(), &info), 0);
+  TableEntry entry;
+  entry.path = "Dockerfile";
+  entry.mode = info.st_mode & 07777;
+  entry.mtime = absl::TimeFromTimespec(info.st_mtim);
+  entry.content = DigestOf("FROM scratch");
+  ASSERT_OK_AND_ASSIGN(const Table table, Table::FromEntries({entry}));
+  ASSERT_OK(PutBytes(farm_.blobs(), table.Encode()));
+  farm_.starts = {Success()};
+  auto sent = std::make_shared<std::vector<Digest>>();
+  farm_.on_put = [sent](const Digest& digest) { sent->push_back(digest); };
+  EXPECT_EQ(Build({}), kExitDone);
+  EXPECT_THAT(*sent, SizeIs(0));
+}
+
+TEST_F(BuildCommandTest, WhatTheFarmHasLostIsSentAgain) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {{{}, absl::FailedPreconditionError("blobs are missing")}, Success()};
+  EXPECT_EQ(Build({}), kExitDone) << err_.str();
+  EXPECT_THAT(*requests_, SizeIs(2));
+}
+
+TEST_F(BuildCommandTest, AMissingDockerfileIsTheErrorOfDocker) {
+  EXPECT_EQ(Build({}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("open Dockerfile: no such file or directory"));
+}
+
+// ---- plan, context
+
+TEST_F(CommandTest, PlanOfflineNeedsNoFarm) {
+  Write("Dockerfile", "FROM alpine AS b\nRUN make\n");
+  EXPECT_EQ(Run({"plan", "--offline", "--format", "json", context_}), kExitDone) << err_.str();
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"schema\":\"farm.plan/1\""), HasSubstr("\"ok\":true"),
+                                HasSubstr("docker.io/library/alpine:latest")));
+}
+
+TEST_F(CommandTest, APlanThatFailsIsJsonAllTheSame) {
+  Write("Dockerfile", "FROM alpine\nCOPY --chmod=99 a /a\n");
+  EXPECT_EQ(Run({"plan", "--offline", "--format", "json", context_}), kExitFailed);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"ok\":false"), HasSubstr("\"line\":2")));
+  EXPECT_EQ(err_.str(), "");
+}
+
+TEST_F(CommandTest, PlansTellTheWarningsOfAllStages) {
+  Write("Dockerfile", "FROM alpine as a\nCMD x\nFROM alpine\n");
+  EXPECT_EQ(Run({"plan", "--offline", "--format", "json", context_}), kExitDone);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr(R"("rule":"FromAsCasing","line":1,"message":)"),
+                                HasSubstr(R"("rule":"JSONArgsRecommended","line":2,)")));
+}
+
+TEST_F(CommandTest, WarningsThatAreErrorsFailThePlan) {
+  Write("Dockerfile", "# check=error=true\nFROM alpine as a\n");
+  EXPECT_EQ(Run({"plan", "--offline", "--format", "json", context_}), kExitFailed);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"ok\":false"), HasSubstr("\"line\":1"),
+                                HasSubstr("lint violation found for rules: FromAsCasing"),
+                                HasSubstr("\"warnings\":[")));
+}
+
+TEST_F(CommandTest, LintShowsEachWarningInItsLines) {
+  Write("Dockerfile", "FROM scratch as a\nCOPY a /\n");
+  EXPECT_EQ(Run({"lint", context_}), kExitFailed);
+  EXPECT_EQ(out_.str(),
+            "Check complete, 1 warning has been found!\n"
+            "\n"
+            "WARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n"
+            "'as' and 'FROM' keywords' casing do not match\n"
+            "Dockerfile:1\n"
+            "--------------------\n"
+            "   1 | >>> FROM scratch as a\n"
+            "   2 |     COPY a /\n"
+            "   3 |     \n"
+            "--------------------\n");
+}
+
+TEST_F(CommandTest, AGoodFileHasNoWarnings) {
+  Write("Dockerfile", "FROM scratch\nCOPY a /\n");
+  EXPECT_EQ(Run({"build", "--check", context_}), kExitDone);
+  EXPECT_EQ(out_.str(), "Check complete, no warnings found.\n");
+}
+
+TEST_F(CommandTest, ACheckTellsAnErrorInJsonToo) {
+  Write("Dockerfile", "FROM scratch\nRNU x\n");
+  EXPECT_EQ(Run({"build", "--call=check,format=json", context_}), kExitFailed);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"warnings\": null"), HasSubstr("\"buildError\""),
+                                HasSubstr("unknown instruction: RNU")));
+  EXPECT_THAT(err_.str(), HasSubstr("ERROR: unknown instruction: RNU"));
+}
+
+TEST_F(CommandTest, TargetsAreListedWithTheirDescriptions) {
+  Write("Dockerfile", "# build makes it\nFROM alpine AS build\nFROM scratch\n");
+  EXPECT_EQ(Run({"build", "--call=targets", context_}), kExitDone);
+  EXPECT_EQ(out_.str(),
+            "TARGET    DESCRIPTION\n"
+            "build     makes it\n"
+            "(default) \n");
+}
+
+TEST_F(CommandTest, AnOutlineTellsWhatABuildTakes) {
+  Write("Dockerfile",
+        "# TAG is of the base\nARG TAG=1\nARG UNUSED=2\nFROM alpine:$TAG AS app\n"
+        "ARG MODE=fast\nRUN --mount=type=secret,id=key,required=true x\n");
+  EXPECT_EQ(Run({"build", "--call=outline", context_}), kExitDone);
+  EXPECT_EQ(out_.str(),
+            "TARGET: app\n\n"
+            "BUILD ARG   VALUE   DESCRIPTION\n"
+            "TAG         1       is of the base\n"
+            "MODE        fast    \n\n"
+            "SECRET   REQUIRED\n"
+            "key      true\n\n");
+}
+
+TEST_F(CommandTest, AnUnknownCallIsAMistakeOfUse) {
+  Write("Dockerfile", "FROM scratch\n");
+  EXPECT_EQ(Run({"build", "--call=chekc", context_}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("'chekc' is not one of"));
+}
+
+TEST_F(CommandTest, ContextListsWhatCouldBeCopied) {
+  Write("a.txt", "");
+  Write("b.log", "");
+  Write(".dockerignore", "*.log\n");
+  EXPECT_EQ(Run({"context", "ls", "--format", "json", context_}), kExitDone);
+  EXPECT_EQ(out_.str(), "{\"ok\":true,\"files\":[\".dockerignore\",\"a.txt\"]}\n");
+}
+
+TEST_F(CommandTest, ABadIgnorePatternIsAnErrorInJson) {
+  Write(".dockerignore", "[\n");
+  EXPECT_EQ(Run({"context", "ls", "--format", "json", context_}), kExitFailed);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("\"ok\":false"), HasSubstr("\"line\":1")));
+}
+
+// ---- --output
+
+TEST(BuildOutputTest, ADirectoryAloneIsLocalAndADashATar) {
+  ASSERT_OK_AND_ASSIGN(BuildOutput output, ParseBuildOutput("out"));
+  EXPECT_EQ(output.type, BuildOutput::Type::kLocal);
+  EXPECT_EQ(output.dest, "out");
+  ASSERT_OK_AND_ASSIGN(output, ParseBuildOutput("-"));
+  EXPECT_EQ(output.type, BuildOutput::Type::kTar);
+}
+
+TEST(BuildOutputTest, FieldsMayBeQuoted) {
+  ASSERT_OK_AND_ASSIGN(const BuildOutput output,
+                       ParseBuildOutput("type=image,\"name=a:1,b:2\",push=true,compression=zstd"));
+  EXPECT_EQ(output.type, BuildOutput::Type::kRegistry);
+  EXPECT_THAT(output.names, ElementsAre("a:1", "b:2"));
+  EXPECT_EQ(ExportOf(output).compression(), "zstd");
+}
+
+TEST(BuildOutputTest, WrongOutputsAreRefused) {
+  for (const char* text :
+       {"", "dest=x", "type=zip,dest=x", "type=tar", "type=oci", "type=local", "type=local,dest=-",
+        "type=image,push=maybe", "type=oci,dest=x,foo=1", "type=oci,dest=x,compression=lzma"}) {
+    EXPECT_THAT(ParseBuildOutput(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
+  }
+  EXPECT_THAT(ParseBuildOutput("type=dokcer"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean docker?")));
+}
+
+TEST_F(CommandTest, AnOutputFileAppearsOnlyWhole) {
+  const std::string path = dir_ / "out.tar";
+  EXPECT_THAT(WriteOutputFile(path,
+                              [](ByteSink& sink) {
+                                EXPECT_OK(sink.Write("half"));
+                                return absl::DataLossError("broken");
+                              }),
+              StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_FALSE(fs::exists(path));
+  EXPECT_OK(WriteOutputFile(path, [](ByteSink& sink) { return sink.Write("whole"); }));
+  EXPECT_THAT(ReadFile(path), IsOkAndHolds("whole"));
+  EXPECT_THAT(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 2);
+}
+
+}  // namespace
+}  // namespace farm

@@ -1,0 +1,387 @@
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/byte_stream.h"
+#include "base/sha256.h"
+#include "base/testing/status_matchers.h"
+#include "cli/build_files.h"
+#include "cli/context_scanner.h"
+#include "cli/stat_cache.h"
+
+namespace farm {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class ContextTest : public ::testing::Test {
+ protected:
+  ContextTest() {
+    std::string pattern = ::testing::TempDir() + "/farm-context-XXXXXX";
+    root_ = mkdtemp(pattern.data());
+    context_ = root_ / "context";
+    fs::create_directory(context_);
+  }
+  ~ContextTest() override { fs::remove_all(root_); }
+
+  void Write(const std::string& path, absl::string_view bytes) {
+    fs::create_directories((context_ / path).parent_path());
+    std::ofstream(context_ / path) << bytes;
+  }
+  // Sets the times of a file far into the past, so that the cache may remember it.
+  void Settle(const std::string& path, time_t mtime = 1'600'000'000) {
+    const timespec times[2] = {{mtime, 0}, {mtime, 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, (context_ / path).c_str(), times, AT_SYMLINK_NOFOLLOW), 0);
+  }
+  absl::StatusOr<ScannedContext> Scan(absl::string_view ignore = "") {
+    ScanOptions options;
+    absl::StatusOr<DockerIgnore> rules = DockerIgnore::Parse(".dockerignore", ignore);
+    if (!rules.ok()) return rules.status();
+    options.ignore = *std::move(rules);
+    options.stat_cache_path = cache_path_;
+    return ScanContext(context_, options);
+  }
+  static std::vector<std::string> Paths(const absl::StatusOr<ScannedContext>& scanned) {
+    std::vector<std::string> paths;
+    if (!scanned.ok()) return {scanned.status().ToString()};
+    for (const TableEntry& entry : scanned->table.entries()) paths.push_back(entry.path);
+    return paths;
+  }
+
+  fs::path root_, context_;
+  std::string cache_path_;
+};
+
+// ---- scanning
+
+TEST_F(ContextTest, FilesAreFoundWithContentAndModeAndBelongToRoot) {
+  Write("src/main.c", "int main;");
+  fs::permissions(context_ / "src/main.c", static_cast<fs::perms>(0751));
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  EXPECT_EQ(scanned.files, 1);
+  EXPECT_EQ(scanned.files_bytes, 9);
+  const TableEntry* file = scanned.table.Find("src/main.c");
+  ASSERT_NE(file, nullptr);
+  EXPECT_EQ(file->content, DigestOf("int main;"));
+  EXPECT_EQ(file->mode, 0751u);
+  EXPECT_EQ(file->uid, 0u);
+  EXPECT_EQ(file->gid, 0u);
+  ASSERT_NE(scanned.table.Find("src"), nullptr);
+  EXPECT_EQ(scanned.table.Find("src")->type, EntryType::kDirectory);
+  EXPECT_EQ(scanned.table_digest, DigestOf(scanned.table_bytes));
+}
+
+TEST_F(ContextTest, SymlinksStayAsTheyAreEvenInALoop) {
+  fs::create_symlink("../outside", context_ / "out");
+  fs::create_symlink("loop", context_ / "loop");
+  fs::create_directory_symlink(".", context_ / "self");
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  ASSERT_EQ(scanned.table.size(), 3u);
+  EXPECT_EQ(scanned.table.Find("out")->link_target, "../outside");
+  EXPECT_EQ(scanned.table.Find("self")->type, EntryType::kSymlink);
+}
+
+TEST_F(ContextTest, NamesOfOneFileAreHardLinks) {
+  Write("a", "same");
+  Write("d/other", "same");
+  fs::create_hard_link(context_ / "a", context_ / "b");
+  fs::create_hard_link(context_ / "a", context_ / "d/c");
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  EXPECT_EQ(scanned.table.Find("a")->hard_link_to, "");
+  EXPECT_EQ(scanned.table.Find("b")->hard_link_to, "a");
+  EXPECT_EQ(scanned.table.Find("d/c")->hard_link_to, "a");
+  EXPECT_EQ(scanned.table.Find("d/c")->content, DigestOf("same"));
+  EXPECT_EQ(scanned.table.Find("d/other")->hard_link_to, "");
+}
+
+TEST_F(ContextTest, AFileWithOneNameInTheContextIsNoHardLink) {
+  Write("a", "same");
+  Write("ignored", "");
+  fs::remove(context_ / "ignored");
+  fs::create_hard_link(context_ / "a", context_ / "ignored");
+  fs::create_hard_link(context_ / "a", root_ / "outside");
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan("ignored\n"));
+  EXPECT_EQ(scanned.table.Find("a")->hard_link_to, "");
+}
+
+TEST_F(ContextTest, SocketsAreLeftOutAndFifosKept) {
+  // By a short path: a unix socket's may have 107 bytes.
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM, 0));
+  const UniqueFd directory(open(context_.c_str(), O_RDONLY | O_DIRECTORY));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  absl::StrCat("/proc/self/fd/", directory.get(), "/s").copy(address.sun_path, 100);
+  ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(mkfifo((context_ / "p").c_str(), 0600), 0);
+  EXPECT_THAT(Paths(Scan()), ElementsAre("p"));
+}
+
+TEST_F(ContextTest, WhatIsIgnoredIsLeftOut) {
+  Write("keep", "");
+  Write("node_modules/a/b", "");
+  Write("build/x.o", "");
+  Write("build/x.c", "");
+  EXPECT_THAT(Paths(Scan("node_modules\n**/*.o\n")), ElementsAre("build", "build/x.c", "keep"));
+}
+
+TEST_F(ContextTest, AnExceptionBringsItsDirectoriesAlong) {
+  Write("vendor/a/keep/file", "");
+  Write("vendor/a/other", "");
+  Write("vendor/b/file", "");
+  EXPECT_THAT(Paths(Scan("vendor\n!vendor/a/keep\n")),
+              ElementsAre("vendor", "vendor/a", "vendor/a/keep", "vendor/a/keep/file"));
+}
+
+TEST_F(ContextTest, AnUnreadableFileIsAnErrorThatNamesIt) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may read every file";
+  Write("secret", "x");
+  fs::permissions(context_ / "secret", fs::perms::none);
+  EXPECT_THAT(Scan(), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("'secret'")));
+}
+
+TEST_F(ContextTest, AnIgnoredFileNeedNotBeReadable) {
+  Write("secret", "x");
+  fs::permissions(context_ / "secret", fs::perms::none);
+  EXPECT_THAT(Paths(Scan("secret")), IsEmpty());
+}
+
+TEST_F(ContextTest, ADirectoryThatIsNoneIsAnError) {
+  Write("file", "");
+  EXPECT_THAT(ScanContext((context_ / "file").string(), {}),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(ScanContext((context_ / "none").string(), {}), StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(ContextTest, TooManyEntriesAreRefusedWithAnAdvice) {
+  for (int i = 0; i < 20; ++i) Write(absl::StrCat("f", i), "");
+  ScanOptions options;
+  options.limits.entries_max = 10;
+  EXPECT_THAT(ScanContext(context_, options),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(".dockerignore")));
+}
+
+TEST_F(ContextTest, FilesThatComeAndGoWhileItIsReadDoNoHarm) {
+  for (int i = 0; i < 200; ++i) Write(absl::StrCat("d", i % 10, "/f", i), "content");
+  std::atomic<bool> stop = false;
+  std::thread churn([&] {
+    for (int i = 0; !stop; i = (i + 1) % 200) {
+      const fs::path path = context_ / absl::StrCat("d", i % 10, "/f", i);
+      std::error_code error;
+      fs::remove(path, error);
+      std::ofstream(path) << "content";
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    const absl::StatusOr<ScannedContext> scanned = Scan();
+    // Either a file was caught while it was being written again and again, or all is consistent.
+    if (scanned.ok()) {
+      for (const TableEntry& entry : scanned->table.entries()) {
+        if (entry.type == EntryType::kFile) {
+          EXPECT_THAT(entry.size_bytes(), ::testing::AnyOf(0, 7)) << entry.path;
+        }
+      }
+    } else {
+      EXPECT_THAT(scanned, StatusIs(absl::StatusCode::kFailedPrecondition));
+    }
+  }
+  stop = true;
+  churn.join();
+}
+
+TEST_F(ContextTest, ManyFilesOfOneDirectoryAreAllFound) {
+  for (int i = 0; i < 1000; ++i) Write(absl::StrCat("f", i), absl::StrCat(i));
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  EXPECT_EQ(scanned.files, 1000);
+  EXPECT_EQ(scanned.table.Find("f777")->content, DigestOf("777"));
+}
+
+// ---- the stat cache
+
+class StatCacheTest : public ContextTest {
+ protected:
+  StatCacheTest() { cache_path_ = (root_ / "cache" / "x").string(); }
+
+  // A file that the next scan finds in the cache. Its ctime can't be set, so the cache is told the
+  // file's identity instead of waiting until it has settled.
+  void Remember(const std::string& path, const Digest& digest) {
+    struct stat info {};
+    ASSERT_EQ(stat((context_ / path).c_str(), &info), 0);
+    ASSERT_OK(StatCache::Save(cache_path_, {{FileIdentity::Of(info), digest}}));
+  }
+};
+
+TEST_F(StatCacheTest, AKnownFileIsNotReadAgain) {
+  Write("a", "abc");
+  const Digest other(DigestOf("xyz").hash(), 3);
+  Remember("a", other);
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  EXPECT_EQ(scanned.files_hashed, 0);
+  EXPECT_EQ(scanned.table.Find("a")->content, other);
+}
+
+TEST_F(StatCacheTest, NamesOfAKnownFileAreHardLinks) {
+  Write("a", "abc");
+  fs::create_hard_link(context_ / "a", context_ / "b");
+  Remember("a", DigestOf("abc"));
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  EXPECT_EQ(scanned.files_hashed, 0);
+  EXPECT_EQ(scanned.table.Find("b")->hard_link_to, "a");
+}
+
+TEST_F(StatCacheTest, EqualSizeAndMtimeWithAnotherCtimeAreNotTrusted) {
+  Write("a", "abc");
+  Settle("a");
+  Remember("a", DigestOf("abc"));
+  Write("a", "xyz");
+  Settle("a");  // Sets mtime back, but not ctime.
+  ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
+  EXPECT_EQ(scanned.table.Find("a")->content, DigestOf("xyz"));
+}
+
+TEST_F(StatCacheTest, EqualTimesWithAnotherInodeAreNotTrusted) {
+  FileIdentity identity = {.device = 1, .inode = 2, .size_bytes = 3, .mtime_ns = 4, .ctime_ns = 5};
+  ASSERT_OK(StatCache::Save(cache_path_, {{identity, DigestOf("abc")}}));
+  const StatCache cache = StatCache::Load(cache_path_);
+  EXPECT_EQ(cache.Find(identity), DigestOf("abc"));
+  for (auto field : {&FileIdentity::inode, &FileIdentity::device}) {
+    FileIdentity other = identity;
+    ++(other.*field);
+    EXPECT_EQ(cache.Find(other), std::nullopt);
+  }
+}
+
+TEST_F(StatCacheTest, AFreshlyWrittenFileIsNotRemembered) {
+  Write("a", "abc");
+  ASSERT_OK(Scan());
+  EXPECT_EQ(StatCache::Load(cache_path_).size(), 0u);
+}
+
+TEST_F(StatCacheTest, OnlyWhatChangedLongBeforeTheScanIsSettled) {
+  const absl::Time scan = absl::FromUnixSeconds(1'000);
+  const auto at = [](absl::Time mtime, absl::Time ctime) {
+    return FileIdentity{.device = 1,
+                        .inode = 1,
+                        .size_bytes = 1,
+                        .mtime_ns = absl::ToUnixNanos(mtime),
+                        .ctime_ns = absl::ToUnixNanos(ctime)};
+  };
+  const absl::Time old = scan - absl::Seconds(3);
+  EXPECT_TRUE(StatCache::IsSettled(at(old, old), scan));
+  EXPECT_FALSE(StatCache::IsSettled(at(scan - absl::Seconds(2), old), scan));
+  EXPECT_FALSE(StatCache::IsSettled(at(old, scan - absl::Seconds(1)), scan));
+  EXPECT_FALSE(StatCache::IsSettled(at(scan + absl::Hours(1), old), scan));
+}
+
+TEST_F(StatCacheTest, ADamagedFileIsAnEmptyCache) {
+  const FileIdentity identity = {
+      .device = 1, .inode = 2, .size_bytes = 3, .mtime_ns = 4, .ctime_ns = 5};
+  ASSERT_OK(StatCache::Save(cache_path_, {{identity, DigestOf("abc")}}));
+  ASSERT_OK_AND_ASSIGN(const std::string good, ReadFile(cache_path_));
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bad = good;
+    bad[i] ^= 1;
+    ASSERT_OK(WriteFileAtomically(cache_path_, bad));
+    EXPECT_EQ(StatCache::Load(cache_path_).size(), 0u) << "byte " << i;
+    ASSERT_OK(WriteFileAtomically(cache_path_, good.substr(0, i)));
+    EXPECT_EQ(StatCache::Load(cache_path_).size(), 0u) << "cut at " << i;
+  }
+  ASSERT_OK(WriteFileAtomically(cache_path_, good));
+  EXPECT_EQ(StatCache::Load(cache_path_).size(), 1u);
+}
+
+TEST_F(StatCacheTest, TheFolderKeepsABoundedNumberOfContexts) {
+  for (size_t i = 0; i < StatCache::kContextsMax + 5; ++i) {
+    ASSERT_OK(StatCache::Save(absl::StrCat(root_.string(), "/cache/c", i), {}));
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(root_ / "cache"), fs::directory_iterator()),
+            static_cast<ptrdiff_t>(StatCache::kContextsMax));
+}
+
+// ---- Dockerfile and ignore file
+
+class BuildFilesTest : public ContextTest {
+ protected:
+  absl::StatusOr<BuildFiles> Read(const std::string& file = "", const std::string& input = "") {
+    StringSource standard_input(input);
+    return ReadBuildFiles(context_, file, standard_input);
+  }
+};
+
+TEST_F(BuildFilesTest, TheDefaultIsDockerfileInTheContext) {
+  Write("Dockerfile", "FROM a");
+  Write(".dockerignore", "b");
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read());
+  EXPECT_EQ(files.dockerfile, "FROM a");
+  EXPECT_EQ(files.dockerfile_name, "Dockerfile");
+  EXPECT_TRUE(files.ignore.Ignores("b"));
+}
+
+TEST_F(BuildFilesTest, TheDockerfilesOwnIgnoreFileComesFirst) {
+  Write("x/app.Dockerfile", "FROM a");
+  Write("x/app.Dockerfile.dockerignore", "own");
+  Write(".dockerignore", "shared");
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read((context_ / "x/app.Dockerfile").string()));
+  EXPECT_TRUE(files.ignore.Ignores("own"));
+  EXPECT_FALSE(files.ignore.Ignores("shared"));
+}
+
+TEST_F(BuildFilesTest, ADockerfileMayLieOutsideOfTheContext) {
+  std::ofstream(root_ / "elsewhere") << "FROM b";
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read((root_ / "elsewhere").string()));
+  EXPECT_EQ(files.dockerfile, "FROM b");
+}
+
+TEST_F(BuildFilesTest, DashTakesTheDockerfileFromStandardInput) {
+  Write(".dockerignore", "x");
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read("-", "FROM c"));
+  EXPECT_EQ(files.dockerfile, "FROM c");
+  EXPECT_TRUE(files.ignore.Ignores("x"));
+}
+
+TEST_F(BuildFilesTest, AMissingDockerfileIsTheErrorOfDockerWithASuggestion) {
+  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kNotFound,
+                               HasSubstr("failed to read dockerfile: open Dockerfile: no such file "
+                                         "or directory")));
+  Write("dockerfile", "FROM a");
+  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("use -f ")));
+}
+
+TEST_F(BuildFilesTest, FIsRelativeToTheCurrentDirectory) {
+  Write("build/Dockerfile", "FROM a");
+  EXPECT_THAT(Read("build/Dockerfile"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("use -f " + (context_ / "build/Dockerfile").string())));
+}
+
+TEST_F(BuildFilesTest, AContextThatIsMissingOrAFileOrAUrlIsRefused) {
+  StringSource input("");
+  EXPECT_THAT(ReadBuildFiles((root_ / "none").string(), "", input),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("unable to prepare context")));
+  Write("file", "");
+  EXPECT_THAT(ReadBuildFiles((context_ / "file").string(), "", input),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be a directory")));
+  EXPECT_THAT(ReadBuildFiles("https://example.com/repo.git", "", input),
+              StatusIs(absl::StatusCode::kUnimplemented));
+}
+
+TEST_F(BuildFilesTest, ABadIgnoreFileIsAnErrorWithItsPlace) {
+  Write("Dockerfile", "FROM a");
+  Write(".dockerignore", "ok\n[");
+  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(".dockerignore:2")));
+}
+
+}  // namespace
+}  // namespace farm

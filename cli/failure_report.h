@@ -1,0 +1,23 @@
+#ifndef FARM_CLI_FAILURE_REPORT_H_
+#define FARM_CLI_FAILURE_REPORT_H_
+
+#include <string>
+
+#include "cli/progress_model.h"
+
+namespace farm {
+
+// What a person needs to see of a failed build: the last lines of the step, the instruction in its
+// Dockerfile marked by ">>>", the error. "" if the build did not fail. `keep_colors`: the step's
+// own colours go on to a terminal.
+std::string FailureReport(const ProgressModel& model, const std::string& dockerfile_name,
+                          const std::string& dockerfile, bool keep_colors);
+
+// The lines of `dockerfile` around `line`, those of its instruction marked; "" if there is no such
+// line.
+std::string MarkedLines(const std::string& dockerfile_name, const std::string& dockerfile,
+                        int line);
+
+}  // namespace farm
+
+#endif  // FARM_CLI_FAILURE_REPORT_H_

@@ -1,0 +1,70 @@
+#include "cli/program.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/version.h"
+#include "cli/command.h"
+#include "cli/help.h"
+
+namespace farm {
+namespace {
+
+const CLI::App& ChosenCommand(const CLI::App& app) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  return *command;
+}
+
+}  // namespace
+
+int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ostream& err,
+               Clock& clock, std::unique_ptr<FarmClient> client) {
+  CLI::App app("Build images from Dockerfiles, step by step, on the workers of a farm", "farm");
+  GlobalOptions global;
+  app.add_option("--farm", global.farm, "farm to use: unix:PATH or HOST:PORT [$FARM_ADDR, config]")
+      ->type_name("ADDR");
+  app.add_option("--config", global.config, "configuration [~/.config/farm/config.yaml]")
+      ->type_name("FILE");
+  app.add_option("--token-file", global.token_file, "file with the token for the farm")
+      ->type_name("FILE");
+  app.set_help_flag("-h,--help", "show help");
+  app.set_version_flag("--version", absl::StrCat("farm ", Version()), "show the version");
+  app.fallthrough();
+  app.require_subcommand(1);
+  CommandRunner run;
+  AddBuildCommand(app, run);
+  AddImageCommands(app, run);
+  AddTransferCommands(app, run);
+  AddDockerfileCommands(app, run);
+  AddFarmCommands(app, run);
+  AddCompletionCommand(app, run);
+  // Last, since commands inherit it.
+  app.footer(
+      "Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 trouble with the farm.\n"
+      "'farm COMMAND --help' says more about a command.");
+
+  if (args.empty()) {
+    out << HelpText(app);
+    return kExitDone;
+  }
+  try {
+    std::vector<std::string> reversed(args.rbegin(), args.rend());  // As CLI11 wants them.
+    app.parse(std::move(reversed));
+  } catch (const CLI::CallForHelp&) {
+    out << HelpText(ChosenCommand(app));
+    return kExitDone;
+  } catch (const CLI::CallForVersion& version) {
+    out << version.what() << "\n";
+    return kExitDone;
+  } catch (const CLI::ParseError& error) {
+    err << UsageErrorText(app, error);
+    return kExitUsage;
+  }
+  CommandContext context(global, out, err, clock);
+  if (client != nullptr) context.SetFarm(std::move(client));
+  return run(context);
+}
+
+}  // namespace farm

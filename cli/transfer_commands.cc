@@ -1,0 +1,342 @@
+// farm import, load, save, pull, push
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/byte_stream.h"
+#include "base/digest_proto.h"
+#include "base/errno_status.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "cli/build_output.h"
+#include "cli/command.h"
+#include "cli/follow_build.h"
+#include "cli/interrupts.h"
+#include "cli/progress.h"
+#include "cli/registry_credentials.h"
+#include "cli/spooled_file.h"
+#include "oci/archive_reader.h"
+#include "oci/manifest.h"
+#include "oci/platform.h"
+#include "oci/reference.h"
+#include "rpc/status.h"
+
+namespace farm {
+namespace {
+
+struct TransferFlags {
+  std::string name;                // of commands that take one
+  std::vector<std::string> names;  // of those that take several
+  std::string source = "-";
+  std::string tag;
+  std::string message;
+  std::string platform;
+  std::string output = "-";
+  std::string input = "-";
+  std::string compression;
+  std::string progress = "auto";
+  std::vector<std::string> changes;
+  bool quiet = false;
+};
+
+using Start = std::function<absl::Status(FarmClient&, const FarmClient::EventHandler&)>;
+
+// Runs one of the farm's streams to its end, shown as a build is. OK: it succeeded.
+absl::StatusOr<v1::BuildFinished> Follow(const std::string& title, const TransferFlags& flags,
+                                         CommandContext& context, const Start& start) {
+  ProgressOptions options;
+  options.title = title;
+  ASSIGN_OR_RETURN(options.mode, ParseProgressMode(flags.progress));
+  if (flags.quiet) options.mode = ProgressMode::kQuiet;
+  ASSIGN_OR_RETURN(FarmClient* const farm, context.Farm());
+  const std::unique_ptr<Progress> progress = MakeProgress(options, context.err(), context.clock());
+  BuildHandle handle;
+  std::atomic<FarmClient*> current = farm;
+  Interrupts interrupts([&] { handle.Cancel(*current); });
+  absl::StatusOr<v1::BuildFinished> finished = context.OnFarm(
+      [&](FarmClient& client) {
+        current = &client;
+        return FollowBuild(
+            client, [&](const FarmClient::EventHandler& handler) { return start(client, handler); },
+            *progress, handle);
+      },
+      [&] { return handle.id().empty() && !handle.cancelled(); });
+  progress->Finish();
+  return finished;
+}
+
+// The exit status for a stream that did not end well; its own report has been printed.
+int ExitCodeOfFinished(const v1::BuildFinished& finished) {
+  return finished.failed_step() != 0 ? kExitFailed : ExitCodeFor(FromErrorDetail(finished.error()));
+}
+
+absl::Status SetPlatform(const std::string& text, v1::Platform& proto) {
+  ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text), _ << "--platform");
+  proto.set_os(platform.os);
+  proto.set_architecture(platform.architecture);
+  proto.set_variant(platform.variant);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> CanonicalName(const std::string& text) {
+  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(text), _ << text);
+  return reference.WithDefaultTag().canonical();
+}
+
+int RunImport(const TransferFlags& flags, CommandContext& context) {
+  v1::ImportImageRequest request;
+  if (!flags.tag.empty()) {
+    const absl::StatusOr<std::string> name = CanonicalName(flags.tag);
+    if (!name.ok()) return context.Fail(name.status());
+    request.set_tag(*name);
+  }
+  if (!flags.platform.empty()) {
+    const absl::Status status = SetPlatform(flags.platform, *request.mutable_platform());
+    if (!status.ok()) return context.Fail(status);
+  }
+  for (const std::string& change : flags.changes) request.add_changes(change);
+  request.set_message(flags.message.empty() ? absl::StrCat("Imported from ", flags.source)
+                                            : flags.message);
+  const absl::StatusOr<SpooledFile> file = OpenSpooled(flags.source);
+  if (!file.ok()) return context.Fail(file.status());
+  *request.mutable_blob() = DigestToProto(file->digest);
+  const absl::Status stored = context.OnFarm([&](FarmClient& farm) -> absl::Status {
+    if (lseek(file->fd.get(), 0, SEEK_SET) < 0) return ErrnoStatus(errno, flags.source);
+    FdSource bytes(file->fd.get());
+    return farm.blobs().Put(file->digest, bytes);
+  });
+  if (!stored.ok()) return context.Fail(stored);
+  const auto finished = Follow("Importing", flags, context,
+                               [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+                                 return client.ImportImage(request, handler);
+                               });
+  if (!finished.ok()) return context.Fail(finished.status());
+  if (finished->has_error()) return ExitCodeOfFinished(*finished);
+  context.out() << "sha256:" << finished->image().config().hash() << std::endl;
+  return kExitDone;
+}
+
+int RunPull(const TransferFlags& flags, CommandContext& context) {
+  v1::PullImageRequest request;
+  const absl::StatusOr<Reference> reference = Reference::Parse(flags.name);
+  if (!reference.ok()) return context.Fail(reference.status());
+  request.set_name(reference->WithDefaultTag().canonical());
+  absl::Status status;
+  if (!flags.platform.empty()) status = SetPlatform(flags.platform, *request.mutable_platform());
+  if (status.ok())
+    status = AddRegistryCredentials({reference->host()}, *request.mutable_credentials());
+  if (!status.ok()) return context.Fail(status);
+  const auto finished = Follow("Pulling", flags, context,
+                               [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+                                 return client.PullImage(request, handler);
+                               });
+  if (!finished.ok()) return context.Fail(finished.status());
+  if (finished->has_error()) return ExitCodeOfFinished(*finished);
+  if (!flags.quiet) {
+    context.out() << "Digest: sha256:" << finished->image().manifest().hash() << "\n";
+  }
+  context.out() << request.name() << std::endl;
+  return kExitDone;
+}
+
+int RunPush(const TransferFlags& flags, CommandContext& context) {
+  const absl::StatusOr<Reference> reference = Reference::Parse(flags.name);
+  if (!reference.ok()) return context.Fail(reference.status());
+  v1::PushImageRequest request;
+  request.set_name(reference->WithDefaultTag().canonical());
+  request.set_compression(flags.compression);
+  const absl::Status status =
+      AddRegistryCredentials({reference->host()}, *request.mutable_credentials());
+  if (!status.ok()) return context.Fail(status);
+  const auto finished = Follow("Pushing", flags, context,
+                               [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+                                 return client.PushImage(request, handler);
+                               });
+  if (!finished.ok()) return context.Fail(finished.status());
+  if (finished->has_error()) return ExitCodeOfFinished(*finished);
+  for (const v1::PushedImage& pushed : finished->image().pushed()) {
+    const auto name = Reference::Parse(pushed.name());
+    context.out() << (name.ok() && !name->tag().empty() ? name->tag() : pushed.name())
+                  << ": digest: sha256:" << pushed.manifest().hash()
+                  << " size: " << pushed.manifest().size_bytes() << std::endl;
+  }
+  return kExitDone;
+}
+
+int RunSave(const TransferFlags& flags, CommandContext& context) {
+  if (flags.output == "-" && isatty(1) == 1) {
+    return context.Fail(absl::InvalidArgumentError(
+        "refusing to write an archive to a terminal; use -o FILE or redirect"));
+  }
+  std::vector<StoredImage> images;
+  for (const std::string& name : flags.names) {
+    v1::ExportImageRequest request;
+    request.set_name(name);
+    const auto finished = Follow("Exporting", flags, context,
+                                 [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+                                   return client.ExportImage(request, handler);
+                                 });
+    if (!finished.ok()) return context.Fail(finished.status());
+    if (finished->has_error()) return ExitCodeOfFinished(*finished);
+    StoredImage image = {.manifest = finished->image().manifest(),
+                         .config = finished->image().config(),
+                         .names = {}};
+    // An image named by its id has no name in the archive, as docker has it.
+    const std::string id = "sha256:" + image.config.hash();
+    const auto reference = Reference::Parse(name);
+    const bool is_id = absl::StrContains(id, name);
+    if (!is_id && reference.ok() && reference->digest().empty()) image.names.push_back(name);
+    images.push_back(std::move(image));
+  }
+  const absl::Status status = context.OnFarm(
+      [&](FarmClient& farm) {
+        return WriteOutputFile(flags.output, [&](ByteSink& sink) {
+          return WriteDockerArchive(images, farm.blobs(), sink);
+        });
+      },
+      [&] { return MayWriteAgain(flags.output); });
+  return status.ok() ? kExitDone : context.Fail(status);
+}
+
+class HashSink final : public ByteSink {
+ public:
+  absl::Status Write(absl::string_view bytes) override {
+    hash_.Update(bytes);
+    return absl::OkStatus();
+  }
+  Digest Finish() { return hash_.Finish(); }
+
+ private:
+  Sha256 hash_;
+};
+
+// Uploads an image of an archive and says what it is made of.
+absl::StatusOr<v1::LoadImageRequest> UploadImage(const ArchiveReader& archive, size_t index,
+                                                 BlobStore& blobs) {
+  const LoadedImage& image = archive.images()[index];
+  Manifest manifest;
+  manifest.config.media_type = kOciConfigType;
+  manifest.config.digest = DigestOf(image.config_bytes);
+  for (size_t layer = 0; layer < image.layers.size(); ++layer) {
+    ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> source, archive.OpenLayer(index, layer));
+    HashSink hash;
+    RETURN_IF_ERROR(CopyBytes(*source, hash).status());
+    Descriptor descriptor;
+    descriptor.media_type = image.layers[layer].media_type;
+    descriptor.digest = hash.Finish();
+    ASSIGN_OR_RETURN(const std::vector<Digest> missing, blobs.FindMissing({descriptor.digest}));
+    if (!missing.empty()) {
+      ASSIGN_OR_RETURN(source, archive.OpenLayer(index, layer));
+      RETURN_IF_ERROR(blobs.Put(descriptor.digest, *source)) << "layer " << layer;
+    }
+    manifest.layers.push_back(std::move(descriptor));
+  }
+  v1::LoadImageRequest request;
+  request.set_config_json(image.config_bytes);
+  request.set_manifest_json(image.manifest_bytes.empty() ? SerializeManifest(manifest)
+                                                         : image.manifest_bytes);
+  RETURN_IF_ERROR(PutBytes(blobs, request.config_json()).status());
+  RETURN_IF_ERROR(PutBytes(blobs, request.manifest_json()).status());
+  for (const Reference& name : image.names) {
+    request.add_tags(name.WithDefaultTag().canonical());
+  }
+  return request;
+}
+
+int RunLoad(const TransferFlags& flags, CommandContext& context) {
+  absl::StatusOr<SpooledFile> file = OpenSpooled(flags.input);
+  if (!file.ok()) return context.Fail(file.status());
+  const absl::StatusOr<std::unique_ptr<ArchiveReader>> archive =
+      ArchiveReader::Open(std::move(file->fd));
+  if (!archive.ok()) return context.Fail(Annotate(archive.status(), flags.input));
+  for (size_t i = 0; i < (*archive)->images().size(); ++i) {
+    const auto request =
+        context.OnFarm([&](FarmClient& farm) { return UploadImage(**archive, i, farm.blobs()); });
+    if (!request.ok()) return context.Fail(request.status());
+    const auto finished = Follow("Loading", flags, context,
+                                 [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+                                   return client.LoadImage(*request, handler);
+                                 });
+    if (!finished.ok()) return context.Fail(finished.status());
+    if (finished->has_error()) return ExitCodeOfFinished(*finished);
+    for (const Reference& name : (*archive)->images()[i].names) {
+      context.out() << "Loaded image: " << name.WithDefaultTag().familiar() << "\n";
+    }
+    if ((*archive)->images()[i].names.empty()) {
+      context.out() << "Loaded image ID: " << DigestOf((*archive)->images()[i].config_bytes).oci()
+                    << "\n";
+    }
+  }
+  return kExitDone;
+}
+
+}  // namespace
+
+void AddTransferCommands(CLI::App& app, CommandRunner& run) {
+  const auto add = [&app, &run](const char* name, const char* what,
+                                int (*body)(const TransferFlags&, CommandContext&),
+                                const std::shared_ptr<TransferFlags>& flags) -> CLI::App& {
+    CLI::App& command = *app.add_subcommand(name, what);
+    command.group("Images");
+    command.callback([flags, body, &run] {
+      run = [flags, body](CommandContext& context) { return body(*flags, context); };
+    });
+    command.add_option("--progress", flags->progress, "auto, tty, plain or rawjson")
+        ->type_name("MODE")
+        ->take_last();
+    command.add_flag("-q,--quiet", flags->quiet, "no progress");
+    return command;
+  };
+
+  auto flags = std::make_shared<TransferFlags>();
+  CLI::App& import =
+      add("import", "Make an image of a tar of a root file system", RunImport, flags);
+  import.add_option("SOURCE", flags->source, "file, URL, or - for standard input")
+      ->type_name("FILE|URL|-")
+      ->required();
+  import.add_option("NAME", flags->tag, "name for the image")->type_name("REPOSITORY[:TAG]");
+  import.add_option("-c,--change", flags->changes, "instruction for its config: 'CMD [\"sh\"]'")
+      ->type_name("INSTRUCTION")
+      ->allow_extra_args(false)
+      ->take_all();
+  import.add_option("-m,--message", flags->message, "comment in its history")
+      ->type_name("TEXT")
+      ->take_last();
+  import.add_option("--platform", flags->platform, "platform of what is in it")
+      ->type_name("OS/ARCH")
+      ->take_last();
+  import.footer("Example:\n  farm import bookworm.tar debian:bookworm");
+
+  flags = std::make_shared<TransferFlags>();
+  CLI::App& load = add("load", "Load images from an archive (docker save, OCI)", RunLoad, flags);
+  load.add_option("-i,--input", flags->input, "archive [standard input]")->type_name("FILE");
+
+  flags = std::make_shared<TransferFlags>();
+  CLI::App& save = add("save", "Write images as an archive for docker load", RunSave, flags);
+  save.add_option("IMAGE", flags->names, "names or ids")->type_name("IMAGE")->required();
+  save.add_option("-o,--output", flags->output, "file [standard output]")->type_name("FILE");
+
+  flags = std::make_shared<TransferFlags>();
+  CLI::App& pull = add("pull", "Bring an image from a registry", RunPull, flags);
+  pull.add_option("NAME", flags->name, "image")->type_name("NAME[:TAG|@DIGEST]")->required();
+  pull.add_option("--platform", flags->platform, "which one, if there are several")
+      ->type_name("OS/ARCH")
+      ->take_last();
+
+  flags = std::make_shared<TransferFlags>();
+  CLI::App& push = add("push", "Send an image to a registry", RunPush, flags);
+  push.add_option("NAME", flags->name, "image")->type_name("NAME[:TAG]")->required();
+  push.add_option("--compression", flags->compression, "of its layers: gzip or zstd [gzip]")
+      ->type_name("FORM")
+      ->check(CLI::IsMember({"gzip", "zstd"}).description(""));
+}
+
+}  // namespace farm
