@@ -1,0 +1,1 @@
+mkdir -p tree/name; echo 1 > tree/name/f

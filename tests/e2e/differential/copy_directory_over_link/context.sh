@@ -1,0 +1,1 @@
+mkdir -p tree/sub; echo 1 > tree/sub/f

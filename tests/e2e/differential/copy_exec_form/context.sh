@@ -1,0 +1,1 @@
+echo 1 > 'a file'; echo 2 > other

@@ -1,0 +1,1 @@
+mkdir d; echo 1 > a; echo 2 > d/b
