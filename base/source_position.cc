@@ -34,6 +34,14 @@ absl::Status ErrorAt(const SourcePosition& position, absl::string_view message,
   return status;
 }
 
+absl::Status WithCode(absl::StatusCode code, const absl::Status& error) {
+  absl::Status status(code, error.message());
+  error.ForEachPayload([&status](absl::string_view url, const absl::Cord& payload) {
+    status.SetPayload(url, payload);
+  });
+  return status;
+}
+
 std::optional<SourcePosition> PositionOf(const absl::Status& status, std::string* source_line) {
   const auto payload = status.GetPayload(kPositionPayload);
   if (!payload.has_value()) return std::nullopt;

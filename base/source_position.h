@@ -24,6 +24,9 @@ struct SourcePosition {
 absl::Status ErrorAt(const SourcePosition& position, absl::string_view message,
                      absl::string_view source_line = "");
 
+// `error` under another code: message and position stay.
+absl::Status WithCode(absl::StatusCode code, const absl::Status& error);
+
 // The position that ErrorAt() attached, if any; `source_line` gets the line itself.
 std::optional<SourcePosition> PositionOf(const absl::Status& status,
                                          std::string* source_line = nullptr);

@@ -240,12 +240,7 @@ class SourceResolver {
     if (resolved != path) absl::StrAppend(&message, " (a symlink leads to \"/", resolved, "\")");
     const std::string suggestion = Suggestion(resolved);
     if (!suggestion.empty()) absl::StrAppend(&message, ", did you mean \"/", suggestion, "\"?");
-    const absl::Status at = Error(message);
-    absl::Status status(absl::StatusCode::kNotFound, at.message());
-    at.ForEachPayload([&status](absl::string_view url, const absl::Cord& payload) {
-      status.SetPayload(url, payload);
-    });
-    return status;
+    return WithCode(absl::StatusCode::kNotFound, Error(message));
   }
 
   // `path` with the first component that is missing replaced by the most alike of its siblings.

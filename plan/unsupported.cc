@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/source_position.h"
 #include "dockerfile/parser.h"
 #include "plan/lowering.h"
 
@@ -88,13 +89,9 @@ absl::Status CheckSyntaxDirective(const Dockerfile& file, const PlanOptions& opt
 
 absl::Status UnsupportedAt(const Dockerfile& file, const SourcePosition& position,
                            absl::string_view what, absl::string_view hint) {
-  const absl::Status at =
-      file.source->Error(position, absl::StrCat(what, " is not supported yet", hint));
-  absl::Status status(absl::StatusCode::kUnimplemented, at.message());
-  at.ForEachPayload([&status](absl::string_view url, const absl::Cord& payload) {
-    status.SetPayload(url, payload);
-  });
-  return status;
+  return WithCode(
+      absl::StatusCode::kUnimplemented,
+      file.source->Error(position, absl::StrCat(what, " is not supported yet", hint)));
 }
 
 }  // namespace farm
