@@ -145,11 +145,6 @@ bool GlobPattern::Matches(absl::string_view path) const {
 
 bool GlobPattern::MayMatchBeginningWith(absl::string_view prefix) const { return Run(prefix).any; }
 
-absl::StatusOr<bool> MatchGlob(absl::string_view pattern, absl::string_view path) {
-  ASSIGN_OR_RETURN(const GlobPattern parsed, GlobPattern::Parse(pattern, {}));
-  return parsed.Matches(path);
-}
-
 bool HasGlob(absl::string_view path) {
   for (size_t i = 0; i < path.size(); ++i) {
     if (path[i] == '\\') {

@@ -63,9 +63,6 @@ class GlobPattern {
       literal_;  // What each match begins with: the tokens before the first that is special.
 };
 
-// Whether `pattern` matches `path`, as Go's filepath.Match says.
-absl::StatusOr<bool> MatchGlob(absl::string_view pattern, absl::string_view path);
-
 // Whether `path` has a '*', '?' or '[' that is not escaped.
 bool HasGlob(absl::string_view path);
 

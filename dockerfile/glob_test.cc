@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
 #include "dockerfile/clean_path.h"
 
@@ -10,6 +11,11 @@ namespace farm {
 namespace {
 
 using ::testing::HasSubstr;
+
+absl::StatusOr<bool> MatchGlob(absl::string_view pattern, absl::string_view path) {
+  ASSIGN_OR_RETURN(const GlobPattern parsed, GlobPattern::Parse(pattern, {}));
+  return parsed.Matches(path);
+}
 
 struct Case {
   std::string pattern;

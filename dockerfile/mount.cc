@@ -275,10 +275,6 @@ class MountParser {
 
 absl::string_view MountTypeName(Mount::Type type) { return kTypeNames[static_cast<int>(type)]; }
 
-absl::string_view MountSharingName(Mount::Sharing mode) {
-  return kSharingNames[static_cast<int>(mode)];
-}
-
 absl::StatusOr<Mount> ParseMount(absl::string_view text, const SourcePosition& position,
                                  const WordExpansion& expand) {
   absl::StatusOr<Mount> mount = MountParser(expand).Parse(text);

@@ -33,8 +33,7 @@ struct Mount {
   std::optional<std::string> env;     // Only kSecret: the variable that gets it.
 };
 
-absl::string_view MountTypeName(Mount::Type type);        // "bind"
-absl::string_view MountSharingName(Mount::Sharing mode);  // "locked"
+absl::string_view MountTypeName(Mount::Type type);  // "bind"
 
 // Replaces the variables in one value.
 using WordExpansion = std::function<absl::StatusOr<std::string>(absl::string_view word)>;

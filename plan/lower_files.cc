@@ -248,8 +248,8 @@ absl::Status CheckChecksum(const PlanBuild& build, const Instruction& instructio
 
 }  // namespace
 
-absl::Status LowerCopy(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& copy = std::get<CopyInstruction>(instruction.body);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const CopyInstruction& copy) {
   ASSIGN_OR_RETURN(ExpandedCopy expanded, Expand(build, stage, instruction, copy.copy));
   SourceRequest local;
   local.from.kind = FileSystemRef::Kind::kContext;
@@ -273,8 +273,8 @@ absl::Status LowerCopy(PlanBuild& build, StageState& stage, const Instruction& i
   return absl::OkStatus();
 }
 
-absl::Status LowerAdd(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& add = std::get<AddInstruction>(instruction.body);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const AddInstruction& add) {
   ASSIGN_OR_RETURN(ExpandedCopy expanded, Expand(build, stage, instruction, add.copy));
   ASSIGN_OR_RETURN(const std::string checksum, ExpandIn(build, stage, instruction, add.checksum));
   RETURN_IF_ERROR(CheckChecksum(build, instruction, expanded, checksum));
@@ -306,8 +306,8 @@ absl::Status LowerAdd(PlanBuild& build, StageState& stage, const Instruction& in
   return absl::OkStatus();
 }
 
-absl::Status LowerWorkdir(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& workdir = std::get<WorkdirInstruction>(instruction.body);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const WorkdirInstruction& workdir) {
   ASSIGN_OR_RETURN(std::string path, ExpandIn(build, stage, instruction, workdir.path));
   // An absolute path stays as it is written, "/app/" with its slash, in config and history.
   if (!absl::StartsWith(path, "/")) {

@@ -56,25 +56,6 @@ void SetConfigVariable(std::vector<std::string>& env, absl::string_view name,
   env.push_back(std::move(line));
 }
 
-absl::Status LowerEnv(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& env = std::get<EnvInstruction>(instruction.body);
-  ASSIGN_OR_RETURN(const Pairs pairs, ExpandPairs(build, stage, instruction, env.pairs));
-  for (const auto& [name, value] : pairs) {
-    stage.env.Set(name, value);
-    SetConfigVariable(stage.image.config.env, name, value);
-  }
-  RecordPairs(stage, instruction, pairs);
-  return absl::OkStatus();
-}
-
-absl::Status LowerLabel(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& label = std::get<LabelInstruction>(instruction.body);
-  ASSIGN_OR_RETURN(const Pairs pairs, ExpandPairs(build, stage, instruction, label.pairs));
-  for (const auto& [name, value] : pairs) stage.image.config.labels[name] = value;
-  RecordPairs(stage, instruction, pairs);
-  return absl::OkStatus();
-}
-
 // The value of an ARG: the build argument; else the default; else a global ARG's or predefined one.
 absl::StatusOr<std::optional<std::string>> ArgValue(const PlanBuild& build, const StageState& stage,
                                                     const Instruction& instruction,
@@ -88,96 +69,6 @@ absl::StatusOr<std::optional<std::string>> ArgValue(const PlanBuild& build, cons
   const auto global = build.graph.global_args().find(arg.name);
   if (global != build.graph.global_args().end()) return global->second;
   return std::nullopt;
-}
-
-absl::Status LowerArg(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  std::string line = "ARG";
-  for (const ArgDeclaration& arg : std::get<ArgInstruction>(instruction.body).args) {
-    ASSIGN_OR_RETURN(const std::optional<std::string> value,
-                     ArgValue(build, stage, instruction, arg));
-    absl::StrAppend(&line, " ", arg.name);
-    if (value.has_value()) {
-      absl::StrAppend(&line, "=", *value);
-      if (std::find(std::begin(kScannerArgs), std::end(kScannerArgs), arg.name) ==
-          std::end(kScannerArgs)) {
-        stage.env.Set(arg.name, *value);
-      }
-    }
-    stage.args.push_back({arg.name, value});
-    stage.instructions.back().pairs.emplace_back(arg.name, value);
-  }
-  AddHistory(stage, std::move(line));
-  return absl::OkStatus();
-}
-
-void LowerCmd(StageState& stage, const CmdInstruction& cmd) {
-  stage.image.config.cmd = Argv(stage, cmd.command);
-  // Means something on Windows only, but docker sets it everywhere and it is in the image's digest.
-  stage.image.config.args_escaped = true;
-  stage.has_cmd = true;
-  AddHistory(stage, absl::StrCat("CMD ", GoQuotedList(stage.image.config.cmd)));
-}
-
-void LowerEntrypoint(StageState& stage, const EntrypointInstruction& entrypoint) {
-  stage.image.config.entrypoint = Argv(stage, entrypoint.command);
-  if (!stage.has_cmd) stage.image.config.cmd.clear();  // The base's CMD was for its ENTRYPOINT.
-  AddHistory(stage, absl::StrCat("ENTRYPOINT ", GoQuotedList(stage.image.config.entrypoint)));
-}
-
-absl::Status LowerExpose(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  std::vector<std::string> ports;
-  for (const std::string& argument : std::get<ExposeInstruction>(instruction.body).ports) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> words,
-                     ExpandWordsIn(build, stage, instruction, argument));
-    for (const std::string& word : words) {
-      stage.instructions.back().values.push_back(word);
-      const absl::StatusOr<std::vector<std::string>> parsed = ParsePorts(word);
-      if (!parsed.ok()) return ErrorIn(build, instruction, parsed.status().message());
-      ports.insert(ports.end(), parsed->begin(), parsed->end());
-    }
-  }
-  stage.image.config.exposed_ports.insert(ports.begin(), ports.end());
-  AddHistory(stage, absl::StrCat("EXPOSE ", GoList(ports)));
-  return absl::OkStatus();
-}
-
-void LowerHealthcheck(StageState& stage, const HealthcheckInstruction& check) {
-  Healthcheck& config = stage.image.config.healthcheck.emplace();
-  if (check.none) {
-    config.test = {"NONE"};
-  } else {
-    config.test = {check.command.shell_form ? "CMD-SHELL" : "CMD"};
-    config.test.insert(config.test.end(), check.command.words.begin(), check.command.words.end());
-  }
-  config.interval = check.interval;
-  config.timeout = check.timeout;
-  config.start_period = check.start_period;
-  config.start_interval = check.start_interval;
-  config.retries = check.retries;
-  AddHistory(stage, absl::StrCat("HEALTHCHECK {Test:", GoList(config.test),
-                                 " Interval:", GoDuration(config.interval),
-                                 " Timeout:", GoDuration(config.timeout),
-                                 " StartPeriod:", GoDuration(config.start_period),
-                                 " StartInterval:", GoDuration(config.start_interval),
-                                 " Retries:", config.retries, "}"));
-}
-
-void LowerMaintainer(StageState& stage, const MaintainerInstruction& maintainer) {
-  stage.image.author = maintainer.maintainer;
-  stage.instructions.back().values = {maintainer.maintainer};
-  AddHistory(stage, absl::StrCat("MAINTAINER ", maintainer.maintainer));
-}
-
-// The one instruction without a line of history.
-void LowerOnbuild(StageState& stage, const OnbuildInstruction& onbuild) {
-  stage.image.config.on_build.push_back(onbuild.trigger);
-  stage.instructions.back().values = {onbuild.trigger};
-}
-
-void LowerShell(StageState& stage, const ShellInstruction& shell) {
-  stage.image.config.shell = shell.words;
-  stage.instructions.back().values = shell.words;
-  AddHistory(stage, absl::StrCat("SHELL ", GoList(shell.words)));
 }
 
 // A number other than 0, or the name of a Linux signal with or without SIG.
@@ -199,8 +90,132 @@ bool IsSignal(absl::string_view text) {
          number <= (from_min ? 15 : 14) && absl::StrCat(number) == name;
 }
 
-absl::Status LowerStopsignal(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& stop = std::get<StopsignalInstruction>(instruction.body);
+}  // namespace
+
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const EnvInstruction& env) {
+  ASSIGN_OR_RETURN(const Pairs pairs, ExpandPairs(build, stage, instruction, env.pairs));
+  for (const auto& [name, value] : pairs) {
+    stage.env.Set(name, value);
+    SetConfigVariable(stage.image.config.env, name, value);
+  }
+  RecordPairs(stage, instruction, pairs);
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const LabelInstruction& label) {
+  ASSIGN_OR_RETURN(const Pairs pairs, ExpandPairs(build, stage, instruction, label.pairs));
+  for (const auto& [name, value] : pairs) stage.image.config.labels[name] = value;
+  RecordPairs(stage, instruction, pairs);
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const ArgInstruction& arg) {
+  std::string line = "ARG";
+  for (const ArgDeclaration& declaration : arg.args) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> value,
+                     ArgValue(build, stage, instruction, declaration));
+    absl::StrAppend(&line, " ", declaration.name);
+    if (value.has_value()) {
+      absl::StrAppend(&line, "=", *value);
+      if (std::find(std::begin(kScannerArgs), std::end(kScannerArgs), declaration.name) ==
+          std::end(kScannerArgs)) {
+        stage.env.Set(declaration.name, *value);
+      }
+    }
+    stage.args.push_back({declaration.name, value});
+    stage.instructions.back().pairs.emplace_back(declaration.name, value);
+  }
+  AddHistory(stage, std::move(line));
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild&, StageState& stage, const Instruction&, const CmdInstruction& cmd) {
+  stage.image.config.cmd = Argv(stage, cmd.command);
+  // Means something on Windows only, but docker sets it everywhere and it is in the image's digest.
+  stage.image.config.args_escaped = true;
+  stage.has_cmd = true;
+  AddHistory(stage, absl::StrCat("CMD ", GoQuotedList(stage.image.config.cmd)));
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild&, StageState& stage, const Instruction&,
+                   const EntrypointInstruction& entrypoint) {
+  stage.image.config.entrypoint = Argv(stage, entrypoint.command);
+  if (!stage.has_cmd) stage.image.config.cmd.clear();  // The base's CMD was for its ENTRYPOINT.
+  AddHistory(stage, absl::StrCat("ENTRYPOINT ", GoQuotedList(stage.image.config.entrypoint)));
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const ExposeInstruction& expose) {
+  std::vector<std::string> ports;
+  for (const std::string& argument : expose.ports) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> words,
+                     ExpandWordsIn(build, stage, instruction, argument));
+    for (const std::string& word : words) {
+      stage.instructions.back().values.push_back(word);
+      const absl::StatusOr<std::vector<std::string>> parsed = ParsePorts(word);
+      if (!parsed.ok()) return ErrorIn(build, instruction, parsed.status().message());
+      ports.insert(ports.end(), parsed->begin(), parsed->end());
+    }
+  }
+  stage.image.config.exposed_ports.insert(ports.begin(), ports.end());
+  AddHistory(stage, absl::StrCat("EXPOSE ", GoList(ports)));
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild&, StageState& stage, const Instruction&,
+                   const HealthcheckInstruction& check) {
+  Healthcheck& config = stage.image.config.healthcheck.emplace();
+  if (check.none) {
+    config.test = {"NONE"};
+  } else {
+    config.test = {check.command.shell_form ? "CMD-SHELL" : "CMD"};
+    config.test.insert(config.test.end(), check.command.words.begin(), check.command.words.end());
+  }
+  config.interval = check.interval;
+  config.timeout = check.timeout;
+  config.start_period = check.start_period;
+  config.start_interval = check.start_interval;
+  config.retries = check.retries;
+  AddHistory(stage, absl::StrCat("HEALTHCHECK {Test:", GoList(config.test),
+                                 " Interval:", GoDuration(config.interval),
+                                 " Timeout:", GoDuration(config.timeout),
+                                 " StartPeriod:", GoDuration(config.start_period),
+                                 " StartInterval:", GoDuration(config.start_interval),
+                                 " Retries:", config.retries, "}"));
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild&, StageState& stage, const Instruction&,
+                   const MaintainerInstruction& maintainer) {
+  stage.image.author = maintainer.maintainer;
+  stage.instructions.back().values = {maintainer.maintainer};
+  AddHistory(stage, absl::StrCat("MAINTAINER ", maintainer.maintainer));
+  return absl::OkStatus();
+}
+
+// The one instruction without a line of history.
+absl::Status Lower(PlanBuild&, StageState& stage, const Instruction&,
+                   const OnbuildInstruction& onbuild) {
+  stage.image.config.on_build.push_back(onbuild.trigger);
+  stage.instructions.back().values = {onbuild.trigger};
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild&, StageState& stage, const Instruction&,
+                   const ShellInstruction& shell) {
+  stage.image.config.shell = shell.words;
+  stage.instructions.back().values = shell.words;
+  AddHistory(stage, absl::StrCat("SHELL ", GoList(shell.words)));
+  return absl::OkStatus();
+}
+
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const StopsignalInstruction& stop) {
   ASSIGN_OR_RETURN(std::string signal, ExpandIn(build, stage, instruction, stop.signal));
   if (!IsSignal(signal)) {
     return ErrorIn(build, instruction, absl::StrCat("invalid signal: ", signal));
@@ -211,17 +226,18 @@ absl::Status LowerStopsignal(PlanBuild& build, StageState& stage, const Instruct
   return absl::OkStatus();
 }
 
-absl::Status LowerUser(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& user = std::get<UserInstruction>(instruction.body);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const UserInstruction& user) {
   ASSIGN_OR_RETURN(stage.image.config.user, ExpandIn(build, stage, instruction, user.user));
   stage.instructions.back().values = {stage.image.config.user};
   AddHistory(stage, absl::StrCat("USER ", stage.image.config.user));
   return absl::OkStatus();
 }
 
-absl::Status LowerVolume(PlanBuild& build, StageState& stage, const Instruction& instruction) {
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const VolumeInstruction& volume) {
   std::vector<std::string> paths;
-  for (const std::string& word : std::get<VolumeInstruction>(instruction.body).paths) {
+  for (const std::string& word : volume.paths) {
     ASSIGN_OR_RETURN(std::string path, ExpandIn(build, stage, instruction, word));
     if (path.empty()) {
       return ErrorIn(build, instruction, "VOLUME specified can not be an empty string");
@@ -231,38 +247,6 @@ absl::Status LowerVolume(PlanBuild& build, StageState& stage, const Instruction&
   stage.image.config.volumes.insert(paths.begin(), paths.end());
   AddHistory(stage, absl::StrCat("VOLUME ", GoList(paths)));
   stage.instructions.back().values = std::move(paths);
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::Status LowerMetadata(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const InstructionBody& body = instruction.body;
-  if (std::holds_alternative<ArgInstruction>(body)) return LowerArg(build, stage, instruction);
-  if (std::holds_alternative<EnvInstruction>(body)) return LowerEnv(build, stage, instruction);
-  if (std::holds_alternative<ExposeInstruction>(body)) {
-    return LowerExpose(build, stage, instruction);
-  }
-  if (std::holds_alternative<LabelInstruction>(body)) return LowerLabel(build, stage, instruction);
-  if (std::holds_alternative<StopsignalInstruction>(body)) {
-    return LowerStopsignal(build, stage, instruction);
-  }
-  if (std::holds_alternative<UserInstruction>(body)) return LowerUser(build, stage, instruction);
-  if (std::holds_alternative<VolumeInstruction>(body)) {
-    return LowerVolume(build, stage, instruction);
-  }
-  if (const auto* cmd = std::get_if<CmdInstruction>(&body)) LowerCmd(stage, *cmd);
-  if (const auto* entrypoint = std::get_if<EntrypointInstruction>(&body)) {
-    LowerEntrypoint(stage, *entrypoint);
-  }
-  if (const auto* check = std::get_if<HealthcheckInstruction>(&body)) {
-    LowerHealthcheck(stage, *check);
-  }
-  if (const auto* maintainer = std::get_if<MaintainerInstruction>(&body)) {
-    LowerMaintainer(stage, *maintainer);
-  }
-  if (const auto* onbuild = std::get_if<OnbuildInstruction>(&body)) LowerOnbuild(stage, *onbuild);
-  if (const auto* shell = std::get_if<ShellInstruction>(&body)) LowerShell(stage, *shell);
   return absl::OkStatus();
 }
 

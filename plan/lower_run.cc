@@ -241,8 +241,8 @@ v1::RunMount ScriptMount(const InlineFile& file) {
 
 }  // namespace
 
-absl::Status LowerRun(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const auto& run = std::get<RunInstruction>(instruction.body);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const RunInstruction& run) {
   if (!instruction.heredocs.empty() && (!run.command.shell_form || run.command.words.size() != 1)) {
     return ErrorIn(build, instruction, "RUN with a heredoc must not be in JSON form");
   }

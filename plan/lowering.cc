@@ -1,12 +1,12 @@
 #include "plan/lowering.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/check.h"
 #include "base/status_macros.h"
 #include "dockerfile/expand.h"
 #include "oci/reference.h"
@@ -92,6 +92,12 @@ absl::StatusOr<std::vector<std::string>> ExpandWordsIn(const PlanBuild& build,
                                                        absl::string_view word) {
   ASSIGN_OR_RETURN(Expansion expansion, Expand(build, stage, instruction, word));
   return std::move(expansion.words);
+}
+
+absl::Status Lower(PlanBuild&, StageState&, const Instruction& instruction,
+                   const FromInstruction&) {
+  FARM_CHECK(false) << "a FROM within a stage: " << instruction.position.ToString();
+  return absl::OkStatus();
 }
 
 std::vector<std::string> Argv(const StageState& stage, const CommandLine& command) {

@@ -62,14 +62,47 @@ struct PlanBuild {
   size_t text_bytes = 0;                 // Of the stages that are done.
 };
 
-// One function for each kind of instruction; the body's type must fit.
-absl::Status LowerRun(PlanBuild& build, StageState& stage, const Instruction& instruction);
-absl::Status LowerCopy(PlanBuild& build, StageState& stage, const Instruction& instruction);
-absl::Status LowerAdd(PlanBuild& build, StageState& stage, const Instruction& instruction);
-absl::Status LowerWorkdir(PlanBuild& build, StageState& stage, const Instruction& instruction);
-// All that change only the config: ARG, CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL,
-// MAINTAINER, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME.
-absl::Status LowerMetadata(PlanBuild& build, StageState& stage, const Instruction& instruction);
+// What `instruction`, whose body is the last argument, does to `stage`: one for each kind.
+// FROM starts a stage and is in none, so that one is a bug.
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const FromInstruction& from);
+// In lower_run.cc:
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const RunInstruction& run);
+// In lower_files.cc:
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const AddInstruction& add);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const CopyInstruction& copy);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const WorkdirInstruction& workdir);
+// In lower_metadata.cc, those that change only the config:
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const ArgInstruction& arg);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const CmdInstruction& cmd);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const EntrypointInstruction& entrypoint);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const EnvInstruction& env);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const ExposeInstruction& expose);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const HealthcheckInstruction& check);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const LabelInstruction& label);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const MaintainerInstruction& maintainer);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const OnbuildInstruction& onbuild);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const ShellInstruction& shell);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const StopsignalInstruction& stop);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const UserInstruction& user);
+absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
+                   const VolumeInstruction& volume);
 
 absl::Status CheckSyntaxDirective(const Dockerfile& file, const PlanOptions& options);
 // "`what` is not supported yet`hint`"

@@ -287,24 +287,14 @@ absl::Status StartStage(PlanBuild& build, const Stage& stage, StageState& state)
   return absl::OkStatus();
 }
 
-absl::Status LowerBody(PlanBuild& build, StageState& stage, const Instruction& instruction) {
-  const InstructionBody& body = instruction.body;
-  if (std::holds_alternative<RunInstruction>(body)) return LowerRun(build, stage, instruction);
-  if (std::holds_alternative<CopyInstruction>(body)) return LowerCopy(build, stage, instruction);
-  if (std::holds_alternative<AddInstruction>(body)) return LowerAdd(build, stage, instruction);
-  if (std::holds_alternative<WorkdirInstruction>(body)) {
-    return LowerWorkdir(build, stage, instruction);
-  }
-  return LowerMetadata(build, stage, instruction);
-}
-
 absl::Status LowerInstruction(PlanBuild& build, StageState& stage, const Instruction& instruction,
                               bool is_trigger) {
   PlanInstruction& record = stage.instructions.emplace_back();
   record.name = instruction.name;
   record.position = instruction.position;
   record.is_trigger = is_trigger;
-  RETURN_IF_ERROR(LowerBody(build, stage, instruction));
+  RETURN_IF_ERROR(std::visit(
+      [&](const auto& body) { return Lower(build, stage, instruction, body); }, instruction.body));
   if (build.text_bytes + stage.text_bytes > kPlanTextBytesMax) {
     return absl::ResourceExhaustedError(absl::StrCat(
         instruction.position.ToString(), ": history and variables of this build take more than ",
