@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -90,6 +91,11 @@ bool IsSignal(absl::string_view text) {
          number <= (from_min ? 15 : 14) && absl::StrCat(number) == name;
 }
 
+absl::Status TooManyPorts(const PlanBuild& build, const Instruction& instruction) {
+  return LimitErrorIn(build, instruction,
+                      absl::StrCat("the image exposes more than ", kExposedPortsMax, " ports"));
+}
+
 }  // namespace
 
 absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
@@ -160,9 +166,12 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
       const absl::StatusOr<std::vector<std::string>> parsed = ParsePorts(word);
       if (!parsed.ok()) return ErrorIn(build, instruction, parsed.status().message());
       ports.insert(ports.end(), parsed->begin(), parsed->end());
+      if (ports.size() > kExposedPortsMax) return TooManyPorts(build, instruction);
     }
   }
-  stage.image.config.exposed_ports.insert(ports.begin(), ports.end());
+  std::set<std::string>& exposed = stage.image.config.exposed_ports;
+  exposed.insert(ports.begin(), ports.end());
+  if (exposed.size() > kExposedPortsMax) return TooManyPorts(build, instruction);
   AddHistory(stage, absl::StrCat("EXPOSE ", GoList(ports)));
   return absl::OkStatus();
 }

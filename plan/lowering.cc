@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/source_position.h"
 #include "base/status_macros.h"
 #include "dockerfile/expand.h"
 #include "oci/reference.h"
@@ -78,6 +79,11 @@ std::vector<std::string> Environment::ToList() const {
 absl::Status ErrorIn(const PlanBuild& build, const Instruction& instruction,
                      absl::string_view message) {
   return build.file.source->Error(instruction.position, message);
+}
+
+absl::Status LimitErrorIn(const PlanBuild& build, const Instruction& instruction,
+                          absl::string_view message) {
+  return WithCode(absl::StatusCode::kResourceExhausted, ErrorIn(build, instruction, message));
 }
 
 absl::StatusOr<std::string> ExpandIn(const PlanBuild& build, const StageState& stage,

@@ -113,6 +113,10 @@ absl::Status UnsupportedAt(const Dockerfile& file, const SourcePosition& positio
 absl::Status ErrorIn(const PlanBuild& build, const Instruction& instruction,
                      absl::string_view message);
 
+// The same for a limit: RESOURCE_EXHAUSTED.
+absl::Status LimitErrorIn(const PlanBuild& build, const Instruction& instruction,
+                          absl::string_view message);
+
 // `word` with the stage's variables, quotes and escapes processed.
 absl::StatusOr<std::string> ExpandIn(const PlanBuild& build, const StageState& stage,
                                      const Instruction& instruction, absl::string_view word);

@@ -17,6 +17,12 @@ namespace farm {
 // file of variables that double can want any number.
 inline constexpr size_t kPlanTextBytesMax = 64 << 20;
 
+// Ports of an image, and of one EXPOSE as its line of history lists them: as many entries of a list
+// as image configs are read with (kImageListEntriesMax).
+inline constexpr size_t kExposedPortsMax = 16 << 10;
+// Variables that a stage has, of ENV, ARG and its base.
+inline constexpr size_t kStageVariablesMax = 10'000;
+
 struct PlanOptions {
   std::string target;  // stage name or index; "" is the last
   std::map<std::string, std::string> build_args;
@@ -50,7 +56,7 @@ absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
 // named. Pure: equal arguments give equal plans.
 // INVALID_ARGUMENT with a position for what is wrong in the Dockerfile or the options;
 // UNIMPLEMENTED with a position for what farm does not do; FAILED_PRECONDITION for an image that is
-// not in `resolved`; RESOURCE_EXHAUSTED over the limit above.
+// not in `resolved`; RESOURCE_EXHAUSTED, with a position, over a limit above.
 absl::StatusOr<Plan> MakePlan(const Dockerfile& file, const ResolvedImages& resolved,
                               const PlanOptions& options);
 

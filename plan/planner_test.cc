@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
+#include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
 #include "dockerfile/parser.h"
@@ -308,6 +309,22 @@ TEST(MakePlanTest, TextIsBounded) {
   for (int i = 0; i < 256; ++i) absl::StrAppend(&text, "ENV A", i, "=$A\n");
   EXPECT_THAT(PlanOf(text), StatusIs(absl::StatusCode::kResourceExhausted,
                                      HasSubstr("more than 67108864 bytes")));
+}
+
+TEST(MakePlanTest, PortsOfOneExposeAreBounded) {
+  std::string text = "FROM alpine\nRUN x\nEXPOSE";
+  for (int i = 0; i < 300; ++i) absl::StrAppend(&text, " 1-9999");
+  const absl::StatusOr<Plan> plan = PlanOf(text + "\n");
+  EXPECT_THAT(plan, StatusIs(absl::StatusCode::kResourceExhausted,
+                             HasSubstr("exposes more than 16384 ports")));
+  ASSERT_TRUE(PositionOf(plan.status()).has_value());
+  EXPECT_EQ(PositionOf(plan.status())->line, 3);
+}
+
+TEST(MakePlanTest, PortsOfAnImageAreBounded) {
+  EXPECT_OK(PlanOf("FROM alpine\nEXPOSE 10001-20000/udp\nEXPOSE 10001-20000/udp\n"));
+  EXPECT_THAT(PlanOf("FROM alpine\nEXPOSE 1-10000\nEXPOSE 10001-20000\n"),
+              StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST(MakePlanTest, EqualArgumentsGiveEqualPlans) {
