@@ -146,6 +146,9 @@ absl::Status StageGraph::ReadFrom(const Dockerfile& file, size_t instruction) {
   const SourcePosition& position = file.instructions[instruction].position;
   const auto& from = std::get<FromInstruction>(file.instructions[instruction].body);
   Stage stage;
+  if (stages_.size() == kStagesMax) {
+    return source_->Error(position, absl::StrCat("more than ", kStagesMax, " stages"));
+  }
   stage.index = static_cast<int>(stages_.size());
   stage.name = from.name;
   stage.position = position;

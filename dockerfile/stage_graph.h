@@ -28,6 +28,9 @@
 
 namespace farm {
 
+// Stages of a file. Generated ones have some hundreds.
+inline constexpr size_t kStagesMax = 1'000;
+
 // Where files come from: a stage of this file, or else something that is no stage.
 struct SourceRef {
   enum class Kind { kScratch, kStage, kImage };
@@ -69,7 +72,8 @@ class StageGraph {
   // Reads the ARGs before the first FROM and all FROM lines. `file` need not outlive the graph.
   // INVALID_ARGUMENT, with position: an instruction other than ARG before the first FROM, no FROM,
   // a blank base name, a bad stage index, a variable in `from`, a stage that needs itself in the
-  // end. That a needed stage reads from a later one is left to ResolveSource().
+  // end, more than kStagesMax stages. That a needed stage reads from a later one is left to
+  // ResolveSource().
   static absl::StatusOr<StageGraph> Create(const Dockerfile& file,
                                            const StageGraphOptions& options);
 

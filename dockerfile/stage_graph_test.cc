@@ -178,5 +178,14 @@ TEST(StageGraphTest, ATargetIsANameOrAnIndex) {
   EXPECT_THAT(graph.FindTarget("-1"), IsMistake("could not be found"));
 }
 
+TEST(StageGraphTest, StagesAreBounded) {
+  std::string text;
+  for (size_t i = 0; i < kStagesMax; ++i) text += "FROM scratch\n";
+  EXPECT_OK(Graph(text));
+  EXPECT_THAT(Graph(text + "FROM scratch\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("Dockerfile:1001:1"), HasSubstr("more than 1000 stages"))));
+}
+
 }  // namespace
 }  // namespace farm

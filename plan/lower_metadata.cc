@@ -45,16 +45,17 @@ void RecordPairs(StageState& stage, const Instruction& instruction, const Pairs&
 }
 
 // A variable that is set already keeps its place.
-void SetConfigVariable(std::vector<std::string>& env, absl::string_view name,
-                       absl::string_view value) {
-  std::string line = absl::StrCat(name, "=", value);
-  for (std::string& variable : env) {
-    if (absl::string_view(variable).substr(0, variable.find('=')) == name) {
-      variable = std::move(line);
-      return;
-    }
-  }
-  env.push_back(std::move(line));
+void SetConfigVariable(StageState& stage, const std::string& name, absl::string_view value) {
+  std::vector<std::string>& env = stage.image.config.env;
+  const auto [index, is_new] = stage.config_env.emplace(name, env.size());
+  if (is_new) env.emplace_back();
+  env[index->second] = absl::StrCat(name, "=", value);
+}
+
+// Those that are set again count again; people do that seldom.
+void SetVariable(StageState& stage, const std::string& name, const std::string& value) {
+  stage.env.Set(name, value);
+  stage.text_bytes += VariableBytes(name.size() + value.size());
 }
 
 // The value of an ARG: the build argument; else the default; else a global ARG's or predefined one.
@@ -102,8 +103,8 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
                    const EnvInstruction& env) {
   ASSIGN_OR_RETURN(const Pairs pairs, ExpandPairs(build, stage, instruction, env.pairs));
   for (const auto& [name, value] : pairs) {
-    stage.env.Set(name, value);
-    SetConfigVariable(stage.image.config.env, name, value);
+    SetVariable(stage, name, value);
+    SetConfigVariable(stage, name, value);
   }
   RecordPairs(stage, instruction, pairs);
   return absl::OkStatus();
@@ -128,10 +129,10 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
       absl::StrAppend(&line, "=", *value);
       if (std::find(std::begin(kScannerArgs), std::end(kScannerArgs), declaration.name) ==
           std::end(kScannerArgs)) {
-        stage.env.Set(declaration.name, *value);
+        SetVariable(stage, declaration.name, *value);
       }
     }
-    stage.args.push_back({declaration.name, value});
+    stage.args.Add(declaration.name, value);
     stage.instructions.back().pairs.emplace_back(declaration.name, value);
   }
   AddHistory(stage, std::move(line));

@@ -1,4 +1,3 @@
-#include <map>
 #include <set>
 #include <utility>
 
@@ -28,15 +27,13 @@ v1::NetworkMode Network(const RunInstruction& run, const PlanOptions& options) {
 // "|2 A=1 B=2 " for the ARGs declared so far, each once, with the values that the command sees;
 // "" if there is none.
 std::string ArgPrefix(const StageState& stage) {
-  std::vector<std::string> names;
-  std::map<std::string, std::string> values;
-  for (const ArgDeclaration& arg : stage.args) {
+  const std::vector<ArgDeclaration>& args = stage.args.list();
+  if (args.empty()) return "";
+  std::string prefix = absl::StrCat("|", args.size(), " ");
+  for (const ArgDeclaration& arg : args) {
     const std::string value = stage.env.Get(arg.name).value_or(arg.value.value_or(""));
-    if (values.insert_or_assign(arg.name, value).second) names.push_back(arg.name);
+    absl::StrAppend(&prefix, arg.name, "=", value, " ");
   }
-  if (names.empty()) return "";
-  std::string prefix = absl::StrCat("|", names.size(), " ");
-  for (const std::string& name : names) absl::StrAppend(&prefix, name, "=", values[name], " ");
   return prefix;
 }
 

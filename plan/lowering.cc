@@ -56,24 +56,35 @@ std::string StepName(const PlanBuild& build, StageState& stage, const Instructio
 }  // namespace
 
 void Environment::Set(absl::string_view name, absl::string_view value) {
-  const auto same = std::find_if(variables_.begin(), variables_.end(),
-                                 [name](const auto& variable) { return variable.first == name; });
-  if (same != variables_.end()) variables_.erase(same);
-  variables_.emplace_back(std::string(name), std::string(value));
+  variables_[std::string(name)] = {.value = std::string(value), .set = ++settings_};
 }
 
 std::optional<std::string> Environment::Get(absl::string_view name) const {
-  for (const auto& [known, value] : variables_) {
-    if (known == name) return value;
-  }
-  return std::nullopt;
+  const auto found = variables_.find(name);
+  if (found == variables_.end()) return std::nullopt;
+  return found->second.value;
 }
 
 std::vector<std::string> Environment::ToList() const {
+  std::vector<std::pair<uint64_t, std::string>> lines;
+  lines.reserve(variables_.size());
+  for (const auto& [name, variable] : variables_) {
+    lines.emplace_back(variable.set, absl::StrCat(name, "=", variable.value));
+  }
+  std::sort(lines.begin(), lines.end());
   std::vector<std::string> list;
-  list.reserve(variables_.size());
-  for (const auto& [name, value] : variables_) list.push_back(absl::StrCat(name, "=", value));
+  list.reserve(lines.size());
+  for (auto& [set, line] : lines) list.push_back(std::move(line));
   return list;
+}
+
+void DeclaredArgs::Add(const std::string& name, const std::optional<std::string>& value) {
+  const auto [index, is_new] = indexes_.emplace(name, list_.size());
+  if (is_new) {
+    list_.push_back({name, value});
+  } else {
+    list_[index->second].value = value;
+  }
 }
 
 absl::Status ErrorIn(const PlanBuild& build, const Instruction& instruction,

@@ -3,6 +3,7 @@
 #ifndef FARM_PLAN_LOWERING_H_
 #define FARM_PLAN_LOWERING_H_
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -10,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -29,10 +31,31 @@ class Environment {
   void Set(absl::string_view name, absl::string_view value);
   std::optional<std::string> Get(absl::string_view name) const;
   std::vector<std::string> ToList() const;  // "NAME=value"
+  size_t size() const { return variables_.size(); }
 
  private:
-  std::vector<std::pair<std::string, std::string>> variables_;
+  struct Variable {
+    std::string value;
+    uint64_t set = 0;  // Of all settings, the one that gave it its value.
+  };
+  absl::flat_hash_map<std::string, Variable> variables_;
+  uint64_t settings_ = 0;
 };
+
+// The ARGs that a stage has declared, each once, in the order in which they were first declared.
+class DeclaredArgs {
+ public:
+  void Add(const std::string& name, const std::optional<std::string>& value);
+  // With the values of their last declarations.
+  const std::vector<ArgDeclaration>& list() const { return list_; }
+
+ private:
+  std::vector<ArgDeclaration> list_;
+  absl::flat_hash_map<std::string, size_t> indexes_;
+};
+
+// What a variable adds to StageState::text_bytes: each stage has a copy, and an index of names.
+inline size_t VariableBytes(size_t text) { return text + 4 * sizeof(std::string); }
 
 struct StageState {
   int index = 0;
@@ -40,8 +63,9 @@ struct StageState {
   std::string label;  // In step names: "build", "stage-0"; "" in a file of one stage.
   FileSystemRef file_system;
   Environment env;
-  std::vector<ArgDeclaration> args;  // With their values; those of base stages come first.
-  ImageConfig image;                 // Its history is that of the base image.
+  DeclaredArgs args;                                    // Those of base stages come first.
+  ImageConfig image;                                    // Its history is that of the base image.
+  absl::flat_hash_map<std::string, size_t> config_env;  // Name -> index in image.config.env.
   std::vector<PlanHistory> history;  // Of this file's instructions, those of base stages included.
   bool has_cmd = false;              // This very stage has a CMD.
   int steps_total = 0;               // For names; the base image counts as a step.

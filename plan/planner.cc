@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/check.h"
+#include "base/source_position.h"
 #include "base/status_macros.h"
 #include "dockerfile/mount.h"
 #include "dockerfile/parser.h"
@@ -122,9 +122,10 @@ class StageReader {
   // In the order of the file, each once.
   std::vector<ImageKey> Images() const {
     std::vector<ImageKey> images;
+    std::set<ImageKey> seen;
     for (const auto& [stage, of_stage] : images_) {
       for (const ImageKey& image : of_stage) {
-        if (std::find(images.begin(), images.end(), image) == images.end()) images.push_back(image);
+        if (seen.insert(image).second) images.push_back(image);
       }
     }
     return images;
@@ -177,13 +178,14 @@ absl::StatusOr<Outline> MakeOutline(const Dockerfile& file, const ResolvedImages
   outline.triggers.resize(stages);
 
   // From the last stage to the first, as all edges lead to earlier ones: a stage is read once all
-  // that may need it are.
+  // that may need it are, and then what it needs itself is known, triggers included.
   StageReader reader(file, resolved, outline);
-  outline.needed = outline.graph.Needed(outline.target);
+  outline.needed.resize(stages);
+  outline.needed[outline.target] = true;
   for (int stage = outline.target; stage >= 0; --stage) {
     if (!outline.needed[stage]) continue;
     RETURN_IF_ERROR(reader.Read(stage));
-    if (!outline.triggers[stage].empty()) outline.needed = outline.graph.Needed(outline.target);
+    for (const int source : outline.graph.DependenciesOf(stage)) outline.needed[source] = true;
   }
   outline.images = reader.Images();
   return outline;
@@ -241,6 +243,26 @@ std::pair<absl::string_view, absl::string_view> SplitVariable(absl::string_view 
   return {line.substr(0, equal), line.substr(equal + 1)};
 }
 
+// About what a stage on a base with this config starts with.
+size_t TextBytes(const ImageConfig& image) {
+  const ContainerConfig& config = image.config;
+  size_t bytes = 0;
+  for (const std::string& line : config.env) bytes += VariableBytes(line.size());
+  for (const auto* list : {&config.cmd, &config.entrypoint, &config.shell}) {
+    for (const std::string& text : *list) bytes += text.size() + sizeof(text);
+  }
+  for (const auto* set : {&config.exposed_ports, &config.volumes}) {
+    for (const std::string& text : *set) bytes += text.size() + sizeof(text);
+  }
+  for (const auto& [name, value] : config.labels) {
+    bytes += name.size() + value.size() + 2 * sizeof(std::string);
+  }
+  for (const HistoryEntry& line : image.history) {
+    bytes += line.created_by.size() + line.author.size() + line.comment.size() + sizeof(line);
+  }
+  return bytes;
+}
+
 // What a stage takes over from the config it starts with.
 void StartFromConfig(StageState& stage) {
   ContainerConfig& config = stage.image.config;
@@ -249,9 +271,11 @@ void StartFromConfig(StageState& stage) {
       std::any_of(config.env.begin(), config.env.end(),
                   [](const std::string& line) { return SplitVariable(line).first == "PATH"; });
   if (!has_path) config.env.push_back(absl::StrCat("PATH=", kDefaultPath));
-  for (const std::string& line : config.env) {
-    const auto [name, value] = SplitVariable(line);
+  stage.config_env.clear();
+  for (size_t i = 0; i < config.env.size(); ++i) {
+    const auto [name, value] = SplitVariable(config.env[i]);
     stage.env.Set(name, value);
+    stage.config_env.emplace(std::string(name), i);
   }
   if (!config.working_dir.empty() && !absl::StartsWith(config.working_dir, "/")) {
     config.working_dir = absl::StrCat("/", config.working_dir);
@@ -279,12 +303,30 @@ absl::Status StartStage(PlanBuild& build, const Stage& stage, StageState& state)
       state.image = build.plan.bases[state.file_system.index].config;
       state.image.created.reset();
       state.image.diff_ids.clear();
+      state.text_bytes = TextBytes(state.image);
       state.steps_named = IsEmptyImage(build.plan.bases[state.file_system.index].config) ? 0 : 1;
       break;
     }
   }
   StartFromConfig(state);
   return absl::OkStatus();
+}
+
+// Asked whenever `stage` may have grown; `position` is that of what made it grow.
+absl::Status CheckLimits(const PlanBuild& build, const StageState& stage,
+                         const SourcePosition& position) {
+  std::string message;
+  if (build.text_bytes + stage.text_bytes > kPlanTextBytesMax) {
+    message = absl::StrCat("history and variables of this build take more than ", kPlanTextBytesMax,
+                           " bytes");
+  } else if (stage.env.size() > kStageVariablesMax ||
+             stage.args.list().size() > kStageVariablesMax) {
+    message = absl::StrCat("the stage has more than ", kStageVariablesMax, " variables");
+  } else {
+    return absl::OkStatus();
+  }
+  return WithCode(absl::StatusCode::kResourceExhausted,
+                  build.file.source->Error(position, message));
 }
 
 absl::Status LowerInstruction(PlanBuild& build, StageState& stage, const Instruction& instruction,
@@ -295,12 +337,7 @@ absl::Status LowerInstruction(PlanBuild& build, StageState& stage, const Instruc
   record.is_trigger = is_trigger;
   RETURN_IF_ERROR(std::visit(
       [&](const auto& body) { return Lower(build, stage, instruction, body); }, instruction.body));
-  if (build.text_bytes + stage.text_bytes > kPlanTextBytesMax) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        instruction.position.ToString(), ": history and variables of this build take more than ",
-        kPlanTextBytesMax, " bytes"));
-  }
-  return absl::OkStatus();
+  return CheckLimits(build, stage, instruction.position);
 }
 
 absl::Status LowerStage(PlanBuild& build, const Stage& stage, const Platform& platform,
@@ -313,6 +350,7 @@ absl::Status LowerStage(PlanBuild& build, const Stage& stage, const Platform& pl
   }
   state.steps_total = StepsTotal(build.file, stage, triggers.size());
   RETURN_IF_ERROR(StartStage(build, stage, state));
+  RETURN_IF_ERROR(CheckLimits(build, state, stage.position));
   for (const Instruction& trigger : triggers) {
     RETURN_IF_ERROR(LowerInstruction(build, state, trigger, /*is_trigger=*/true));
   }

@@ -311,6 +311,36 @@ TEST(MakePlanTest, TextIsBounded) {
                                      HasSubstr("more than 67108864 bytes")));
 }
 
+TEST(MakePlanTest, WhatStagesTakeOverIsBoundedThoughTheyHaveNoInstructions) {
+  ImageConfig base = OneLayer();
+  base.config.labels["a"] = std::string(1 << 20, 'x');
+  std::string text = "FROM alpine AS s0\n";
+  for (int i = 1; i < 70; ++i) absl::StrAppend(&text, "FROM s", i - 1, " AS s", i, "\n");
+  const absl::StatusOr<Plan> plan = PlanOf(text, {}, base);
+  EXPECT_THAT(plan, StatusIs(absl::StatusCode::kResourceExhausted));
+  ASSERT_TRUE(PositionOf(plan.status()).has_value());
+  EXPECT_EQ(PositionOf(plan.status())->line, 64);
+}
+
+TEST(MakePlanTest, VariablesOfAStageAreBounded) {
+  std::string text = "FROM scratch\nENV";
+  for (size_t i = 1; i < kStageVariablesMax; ++i) absl::StrAppend(&text, " A", i, "=");
+  EXPECT_OK(PlanOf(text + "\n"));  // PATH is one, too.
+  EXPECT_THAT(PlanOf(text + "\nARG B=\n"),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("Dockerfile:3:1: the stage has more than 10000 variables")));
+}
+
+TEST(MakePlanTest, AVariableThatIsSetAgainIsTheLastOfTheEnvironment) {
+  const absl::StatusOr<Plan> plan =
+      PlanOf("FROM scratch\nENV A=1 B=2\nARG C=3\nENV A=4\nARG C\nRUN [\"x\"]\n");
+  ASSERT_OK(plan);
+  const auto& env = plan->steps[0].identity.run().env();
+  EXPECT_THAT(std::vector<std::string>(env.begin() + 1, env.end()),
+              ElementsAre("B=2", "C=3", "A=4"));
+  EXPECT_THAT(plan->config.config.env, ElementsAre(testing::_, "A=4", "B=2"));
+}
+
 TEST(MakePlanTest, PortsOfOneExposeAreBounded) {
   std::string text = "FROM alpine\nRUN x\nEXPOSE";
   for (int i = 0; i < 300; ++i) absl::StrAppend(&text, " 1-9999");

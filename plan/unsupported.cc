@@ -89,9 +89,8 @@ absl::Status CheckSyntaxDirective(const Dockerfile& file, const PlanOptions& opt
 
 absl::Status UnsupportedAt(const Dockerfile& file, const SourcePosition& position,
                            absl::string_view what, absl::string_view hint) {
-  return WithCode(
-      absl::StatusCode::kUnimplemented,
-      file.source->Error(position, absl::StrCat(what, " is not supported yet", hint)));
+  return WithCode(absl::StatusCode::kUnimplemented,
+                  file.source->Error(position, absl::StrCat(what, " is not supported yet", hint)));
 }
 
 }  // namespace farm
