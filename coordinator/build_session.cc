@@ -347,7 +347,7 @@ void BuildSession::MakeKey(int index) {
     }
     Blocking(
         [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
-         parent = RootChainIdOf(step), lookup = !request_.no_cache(),
+         parent = RootChainIdOf(step), cancel = cancel_resolving_, lookup = !request_.no_cache(),
          explain = request_.explain()]() -> absl::StatusOr<Keyed> {
           const PlanStep& step = plan->steps[static_cast<size_t>(index)];
           Keyed keyed{.identity = step.identity};
@@ -369,7 +369,7 @@ void BuildSession::MakeKey(int index) {
               }
               sources.push_back(held.back().get());
             }
-            ASSIGN_OR_RETURN(ResolvedSources resolved, ResolveSources(step, sources));
+            ASSIGN_OR_RETURN(ResolvedSources resolved, ResolveSources(step, sources, *cancel));
             keyed.identity = std::move(resolved.identity);
             selections = std::move(resolved.selections);
           }

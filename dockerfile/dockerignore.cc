@@ -24,7 +24,7 @@ absl::StatusOr<DockerIgnore> DockerIgnore::Parse(const std::string& file, absl::
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     ++position.line;
     if (absl::StartsWith(line, "#")) continue;
-    RETURN_IF_ERROR(out.Add(line, position));
+    RETURN_IF_ERROR(out.Add(line, /*rooted=*/true, position));
   }
   return out;
 }
@@ -34,12 +34,13 @@ absl::StatusOr<DockerIgnore> DockerIgnore::FromPatterns(const std::vector<std::s
   SourcePosition position;
   for (const std::string& pattern : patterns) {
     ++position.line;
-    RETURN_IF_ERROR(out.Add(pattern, position));
+    RETURN_IF_ERROR(out.Add(pattern, /*rooted=*/false, position));
   }
   return out;
 }
 
-absl::Status DockerIgnore::Add(absl::string_view line, const SourcePosition& position) {
+absl::Status DockerIgnore::Add(absl::string_view line, bool rooted,
+                               const SourcePosition& position) {
   absl::string_view text = absl::StripAsciiWhitespace(line);
   if (text.empty()) return absl::OkStatus();
   if (patterns_.size() == kDockerignorePatternsMax) {
@@ -50,7 +51,7 @@ absl::Status DockerIgnore::Add(absl::string_view line, const SourcePosition& pos
   text = absl::StripAsciiWhitespace(text);
   if (text.empty()) return ErrorAt(position, "illegal exclusion pattern: \"!\"", line);
   std::string clean = CleanPath(text);
-  if (clean.size() > 1 && clean[0] == '/') clean.erase(0, 1);
+  if (rooted && clean.size() > 1 && clean[0] == '/') clean.erase(0, 1);
 
   absl::StatusOr<GlobPattern> glob = GlobPattern::Parse(clean, {.double_star = true});
   if (!glob.ok()) return ErrorAt(position, glob.status().message(), line);
@@ -72,13 +73,17 @@ DockerIgnore::Verdict DockerIgnore::Judge(absl::string_view path, const Verdict&
     bool match = !parent.matched.empty() && parent.matched[i];
     // A pattern that could change nothing is not tried. That is more than an optimisation: it then
     // does not count as matched for what is beneath.
-    if (!match && patterns_[i].exception == verdict.ignored) match = patterns_[i].Matches(path);
+    if (!match && patterns_[i].exception == verdict.ignored) {
+      match = patterns_[i].Matches(path, verdict.steps);
+    }
     verdict.matched[i] = match;
     if (match) verdict.ignored = !patterns_[i].exception;
   }
   verdict.skip_beneath = verdict.ignored;
   for (size_t i = 0; i < patterns_.size() && verdict.skip_beneath; ++i) {
-    if (patterns_[i].exception && patterns_[i].MayMatchBeneath(path)) verdict.skip_beneath = false;
+    if (patterns_[i].exception && patterns_[i].MayMatchBeneath(path, verdict.steps)) {
+      verdict.skip_beneath = false;
+    }
   }
   return verdict;
 }
@@ -92,13 +97,13 @@ bool DockerIgnore::Ignores(absl::string_view path) const {
   return Judge(path, verdict).ignored;
 }
 
-bool DockerIgnore::Pattern::Matches(absl::string_view path) const {
-  if (!is_suffix) return glob.Matches(path);
+bool DockerIgnore::Pattern::Matches(absl::string_view path, uint64_t& steps) const {
+  if (!is_suffix) return glob.Matches(path, steps);
   return absl::EndsWith(path, suffix) || suffix == absl::StrCat("/", path);
 }
 
-bool DockerIgnore::Pattern::MayMatchBeneath(absl::string_view directory) const {
-  return is_suffix || glob.MayMatchBeginningWith(absl::StrCat(directory, "/"));
+bool DockerIgnore::Pattern::MayMatchBeneath(absl::string_view directory, uint64_t& steps) const {
+  return is_suffix || glob.MayMatchBeginningWith(absl::StrCat(directory, "/"), steps);
 }
 
 }  // namespace farm

@@ -15,6 +15,8 @@
 #ifndef FARM_DOCKERFILE_DOCKERIGNORE_H_
 #define FARM_DOCKERFILE_DOCKERIGNORE_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,7 @@ class DockerIgnore {
     bool ignored = false;
     bool skip_beneath = false;  // All that is beneath it is ignored too.
     std::vector<bool> matched;  // For each pattern: it matched this path or one of its directories.
+    uint64_t steps = 0;         // Comparisons that this judgement took; see glob.h.
   };
 
   // Ignores nothing.
@@ -45,8 +48,9 @@ class DockerIgnore {
   // or a file over the limits above.
   static absl::StatusOr<DockerIgnore> Parse(const std::string& file, absl::string_view text);
 
-  // From patterns instead of a file; for COPY --exclude. Errors are as above, with lines counted
-  // from 1 in the order of `patterns`.
+  // From patterns instead of a file; for COPY --exclude. As in BuildKit a slash at the beginning,
+  // which a line of a file may have, then stands for itself: "/a" matches no path. Errors are as
+  // above, with lines counted from 1 in the order of `patterns`.
   static absl::StatusOr<DockerIgnore> FromPatterns(const std::vector<std::string>& patterns);
 
   // `path` is relative to the context, clean, and in the directory that `parent` is the verdict on.
@@ -66,11 +70,12 @@ class DockerIgnore {
     std::string suffix;
     GlobPattern glob;
 
-    bool Matches(absl::string_view path) const;
-    bool MayMatchBeneath(absl::string_view directory) const;
+    bool Matches(absl::string_view path, uint64_t& steps) const;
+    bool MayMatchBeneath(absl::string_view directory, uint64_t& steps) const;
   };
 
-  absl::Status Add(absl::string_view line, const SourcePosition& position);
+  // `rooted`: "/a" is "a".
+  absl::Status Add(absl::string_view line, bool rooted, const SourcePosition& position);
 
   std::vector<Pattern> patterns_;
   bool has_exceptions_ = false;

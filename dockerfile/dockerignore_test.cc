@@ -168,6 +168,20 @@ TEST(DockerIgnoreTest, TheFileIsBounded) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("patterns")));
 }
 
+TEST(DockerIgnoreTest, ASlashAtTheBeginningIsDroppedInAFileOnly) {
+  ASSERT_OK_AND_ASSIGN(const DockerIgnore file, DockerIgnore::Parse(".dockerignore", "/a\n"));
+  EXPECT_TRUE(file.Ignores("a"));
+  ASSERT_OK_AND_ASSIGN(const DockerIgnore patterns, DockerIgnore::FromPatterns({"/a"}));
+  EXPECT_FALSE(patterns.Ignores("a"));
+}
+
+TEST(DockerIgnoreTest, AVerdictSaysHowManyComparisonsItTook) {
+  ASSERT_OK_AND_ASSIGN(const DockerIgnore ignore, DockerIgnore::FromPatterns({"b", "*a"}));
+  const DockerIgnore::Verdict verdict = ignore.Judge("ccc", {});
+  EXPECT_GT(verdict.steps, 0u);
+  EXPECT_LE(verdict.steps, 9u);  // A star, a letter and the end, on three letters.
+}
+
 TEST(DockerIgnoreTest, FromPatternsHasNoComments) {
   ASSERT_OK_AND_ASSIGN(const DockerIgnore ignore, DockerIgnore::FromPatterns({"#a", "*.c"}));
   EXPECT_TRUE(ignore.Ignores("#a"));

@@ -107,13 +107,14 @@ void GlobPattern::Enter(size_t token, States& states) const {
   }
 }
 
-GlobPattern::States GlobPattern::Run(absl::string_view text) const {
+GlobPattern::States GlobPattern::Run(absl::string_view text, uint64_t& steps) const {
   const size_t size = tokens_.size() + 1;
   States states{.before = std::vector<bool>(size), .inside = std::vector<bool>(size)};
   States next = states;
   Enter(0, states);
   while (!text.empty() && states.any) {
     const char32_t c = TakeCharacter(text);
+    steps += size;
     next.before.assign(size, false);
     next.inside.assign(size, false);
     next.any = false;
@@ -138,12 +139,14 @@ GlobPattern::States GlobPattern::Run(absl::string_view text) const {
   return states;
 }
 
-bool GlobPattern::Matches(absl::string_view path) const {
+bool GlobPattern::Matches(absl::string_view path, uint64_t& steps) const {
   if (!absl::StartsWith(path, literal_)) return false;  // Most patterns on most paths.
-  return Run(path).before[tokens_.size()];
+  return Run(path, steps).before[tokens_.size()];
 }
 
-bool GlobPattern::MayMatchBeginningWith(absl::string_view prefix) const { return Run(prefix).any; }
+bool GlobPattern::MayMatchBeginningWith(absl::string_view prefix, uint64_t& steps) const {
+  return Run(prefix, steps).any;
+}
 
 bool HasGlob(absl::string_view path) {
   for (size_t i = 0; i < path.size(); ++i) {

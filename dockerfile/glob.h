@@ -9,6 +9,8 @@
 #ifndef FARM_DOCKERFILE_GLOB_H_
 #define FARM_DOCKERFILE_GLOB_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,8 +20,8 @@
 
 namespace farm {
 
-// Longest pattern, longer than any path that Linux knows.
-inline constexpr size_t kGlobBytesMax = 64 << 10;
+// Longest pattern: Linux knows no longer path.
+inline constexpr size_t kGlobBytesMax = 4'095;
 
 class GlobPattern {
  public:
@@ -31,11 +33,12 @@ class GlobPattern {
   // if the pattern is longer than kGlobBytesMax.
   static absl::StatusOr<GlobPattern> Parse(absl::string_view pattern, Options options);
 
-  // Whether the whole of `path` matches. Time is proportional to pattern times path.
-  bool Matches(absl::string_view path) const;
+  // Whether the whole of `path` matches. The comparisons that it took, at most the pattern's length
+  // times the path's, are added to `steps`.
+  bool Matches(absl::string_view path, uint64_t& steps) const;
 
-  // Whether a path that begins with `prefix` may match.
-  bool MayMatchBeginningWith(absl::string_view prefix) const;
+  // Whether a path that begins with `prefix` may match. `steps` as above.
+  bool MayMatchBeginningWith(absl::string_view prefix, uint64_t& steps) const;
 
  private:
   struct Token {
@@ -56,7 +59,7 @@ class GlobPattern {
 
   static absl::StatusOr<Token> ParseClass(absl::string_view& rest);
   void Enter(size_t token, States& states) const;
-  States Run(absl::string_view text) const;
+  States Run(absl::string_view text, uint64_t& steps) const;
 
   std::vector<Token> tokens_;
   std::string

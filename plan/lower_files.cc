@@ -86,6 +86,10 @@ absl::StatusOr<ExpandedCopy> Expand(const PlanBuild& build, const StageState& st
     expanded.sources.push_back(std::move(path));
   }
   ASSIGN_OR_RETURN(expanded.dest, ExpandIn(build, stage, instruction, copy.dest));
+  if (copy.exclude.size() > kExcludesMax) {
+    return LimitErrorIn(build, instruction,
+                        absl::StrCat("more than ", kExcludesMax, " times --exclude"));
+  }
   for (const std::string& pattern : copy.exclude) {
     ASSIGN_OR_RETURN(std::string exclude, ExpandIn(build, stage, instruction, pattern));
     expanded.excludes.push_back(std::move(exclude));

@@ -23,6 +23,9 @@ inline constexpr size_t kExposedPortsMax = 16 << 10;
 // Variables that a stage has, of ENV, ARG and its base.
 inline constexpr size_t kStageVariablesMax = 10'000;
 
+// --exclude of one COPY or ADD: each is tried on each path.
+inline constexpr size_t kExcludesMax = 300;
+
 struct PlanOptions {
   std::string target;  // stage name or index; "" is the last
   std::map<std::string, std::string> build_args;

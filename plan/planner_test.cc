@@ -341,6 +341,15 @@ TEST(MakePlanTest, AVariableThatIsSetAgainIsTheLastOfTheEnvironment) {
   EXPECT_THAT(plan->config.config.env, ElementsAre(testing::_, "A=4", "B=2"));
 }
 
+TEST(MakePlanTest, ExcludesAreBounded) {
+  std::string flags;
+  for (size_t i = 0; i < kExcludesMax; ++i) absl::StrAppend(&flags, " --exclude=", i);
+  EXPECT_OK(PlanOf(absl::StrCat("FROM scratch\nCOPY", flags, " . /\n")));
+  EXPECT_THAT(PlanOf(absl::StrCat("FROM scratch\nCOPY", flags, " --exclude=x . /\n")),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("Dockerfile:2:1: more than 300 times --exclude")));
+}
+
 TEST(MakePlanTest, PortsOfOneExposeAreBounded) {
   std::string text = "FROM alpine\nRUN x\nEXPOSE";
   for (int i = 0; i < 300; ++i) absl::StrAppend(&text, " 1-9999");

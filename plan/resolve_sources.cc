@@ -1,6 +1,7 @@
 #include "plan/resolve_sources.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <deque>
 #include <map>
 #include <string>
@@ -48,14 +49,61 @@ const char* NameOf(const FileSystemRef& from) {
 // --parents and --exclude have the patterns of .dockerignore: to be ignored is to match.
 using PathPatterns = DockerIgnore;
 
+// What the matching of one step may still cost.
+struct MatchBudget {
+  const CancelToken& cancel;
+  const uint64_t steps_max;
+  uint64_t steps = 0;  // So far.
+};
+
+// Whether patterns match the paths of a walk in a table's order: each directory is judged once.
+class WalkMatcher {
+ public:
+  explicit WalkMatcher(const PathPatterns& patterns) : patterns_(patterns) {}
+
+  // `path` must outlive the walk.
+  bool Matches(absl::string_view path, uint64_t& steps) {
+    while (!judged_.empty() && !IsUnder(path, judged_.back().path)) judged_.pop_back();
+    size_t end = judged_.empty() ? 0 : judged_.back().path.size() + 1;
+    do {  // From below what is judged; directories without an entry of their own included.
+      end = std::min(path.find('/', end), path.size());
+      Judged next{path.substr(0, end), {}};
+      next.verdict = patterns_.Judge(
+          next.path, judged_.empty() ? PathPatterns::Verdict() : judged_.back().verdict);
+      steps += next.verdict.steps;
+      judged_.push_back(std::move(next));
+    } while (end++ < path.size());
+    return judged_.back().verdict.ignored;
+  }
+
+ private:
+  struct Judged {
+    absl::string_view path;
+    PathPatterns::Verdict verdict;
+  };
+
+  static bool IsUnder(absl::string_view path, absl::string_view directory) {
+    return path.size() > directory.size() && path[directory.size()] == '/' &&
+           absl::StartsWith(path, directory);
+  }
+
+  const PathPatterns& patterns_;
+  std::vector<Judged> judged_;  // The last path and the directories above it, outermost first.
+};
+
 // Finds the patterns of one SourceRequest in the file system that it reads.
 class SourceResolver {
  public:
-  SourceResolver(const PlanStep& step, int source, const Table& table)
-      : step_(step), request_(step.sources[source]), source_(source), table_(table) {}
+  SourceResolver(const PlanStep& step, int source, const Table& table, MatchBudget& budget)
+      : step_(step),
+        request_(step.sources[source]),
+        source_(source),
+        table_(table),
+        budget_(budget) {}
 
-  absl::Status AddItems(ResolvedSources& resolved) const {
+  absl::Status AddItems(ResolvedSources& resolved) {
     v1::CopyOperation& operation = *resolved.identity.mutable_copy();
+    ASSIGN_OR_RETURN(excludes_, Patterns(request_.excludes));
     for (size_t i = 0; i < request_.patterns.size(); ++i) {
       const std::string& pattern = request_.patterns[i];
       const std::string include = i < request_.includes.size() ? request_.includes[i] : "";
@@ -111,8 +159,9 @@ class SourceResolver {
     const std::string name(BaseName(path));
     if (!is_directory) {
       // The name that was asked for, not the one that a symlink led to.
-      ASSIGN_OR_RETURN(const PathPatterns excludes, Patterns(request_.excludes));
-      if (excludes.Ignores(name)) return absl::OkStatus();
+      const PathPatterns::Verdict verdict = excludes_.Judge(name, {});
+      RETURN_IF_ERROR(Spend(verdict.steps));
+      if (verdict.ignored) return absl::OkStatus();
     }
     ASSIGN_OR_RETURN(const Digest content, table_.ContentDigest(resolved));
     v1::CopyItem& item = *operation.add_items();
@@ -137,7 +186,8 @@ class SourceResolver {
     std::vector<std::string> includes;
     if (!include.empty()) includes.push_back(include);
     ASSIGN_OR_RETURN(const PathPatterns included, Patterns(includes));
-    ASSIGN_OR_RETURN(const PathPatterns excluded, Patterns(request_.excludes));
+    WalkMatcher is_included(included);
+    WalkMatcher is_excluded(excludes_);
     std::vector<TableEntry> selected;
     std::vector<const TableEntry*> above;  // Directories around the entry, not yet selected.
     std::map<std::string, std::string>
@@ -156,8 +206,12 @@ class SourceResolver {
       while (!above.empty() && !absl::StartsWith(entry.path, above.back()->path + "/")) {
         above.pop_back();
       }
-      const std::string path = entry.path.substr(prefix);
-      if ((include.empty() || included.Ignores(path)) && !excluded.Ignores(path)) {
+      const absl::string_view path = absl::string_view(entry.path).substr(prefix);
+      uint64_t steps = 0;
+      const bool matches = (include.empty() || is_included.Matches(path, steps)) &&
+                           !is_excluded.Matches(path, steps);
+      RETURN_IF_ERROR(Spend(steps));
+      if (matches) {
         for (const TableEntry* parent : above) {
           add(*parent);
         }
@@ -196,11 +250,25 @@ class SourceResolver {
       if (!matched.empty() && absl::StartsWith(entry.path, matched)) continue;
       const absl::string_view name =
           absl::string_view(entry.path).substr(directory.empty() ? 0 : directory.size() + 1);
-      if (!glob->Matches(name)) continue;
+      uint64_t steps = 0;
+      const bool is_match = glob->Matches(name, steps);
+      RETURN_IF_ERROR(Spend(steps));
+      if (!is_match) continue;
       matches.push_back(entry.path);
       matched = entry.path + "/";
     }
     return matches;
+  }
+
+  // Asked for each path.
+  absl::Status Spend(uint64_t steps) const {
+    if (budget_.cancel.cancelled()) return absl::CancelledError("while sources were looked up");
+    budget_.steps += steps;
+    if (budget_.steps <= budget_.steps_max) return absl::OkStatus();
+    return WithCode(absl::StatusCode::kResourceExhausted,
+                    Error(absl::StrCat("matching the files with wildcards and --exclude takes more "
+                                       "than ",
+                                       budget_.steps_max, " comparisons")));
   }
 
   // Where `path` leads to. Names that do not exist stay as they are, ".." of the root is the root.
@@ -274,25 +342,31 @@ class SourceResolver {
   const SourceRequest& request_;
   const int source_;
   const Table& table_;
+  MatchBudget& budget_;
+  PathPatterns excludes_;
 };
 
 }  // namespace
 
 absl::StatusOr<ResolvedSources> ResolveSources(const PlanStep& step,
-                                               absl::Span<const Table* const> tables) {
+                                               absl::Span<const Table* const> tables,
+                                               const CancelToken& cancel,
+                                               uint64_t match_steps_max) {
   FARM_CHECK_EQ(tables.size(), step.sources.size());
+  MatchBudget budget{.cancel = cancel, .steps_max = match_steps_max};
   ResolvedSources resolved;
   resolved.identity = step.identity;
   if (step.identity.has_run()) {
     for (v1::RunMount& mount : *resolved.identity.mutable_run()->mutable_mounts()) {
       if (mount.source() < 0) continue;
       RETURN_IF_ERROR(
-          SourceResolver(step, mount.source(), *tables[mount.source()]).FillMount(mount));
+          SourceResolver(step, mount.source(), *tables[mount.source()], budget).FillMount(mount));
     }
     return resolved;
   }
   for (size_t i = 0; i < tables.size(); ++i) {
-    RETURN_IF_ERROR(SourceResolver(step, static_cast<int>(i), *tables[i]).AddItems(resolved));
+    RETURN_IF_ERROR(
+        SourceResolver(step, static_cast<int>(i), *tables[i], budget).AddItems(resolved));
   }
   for (const InlineFile& file : step.inline_files) {
     v1::CopyItem& item = *resolved.identity.mutable_copy()->add_items();

@@ -1,10 +1,12 @@
 #ifndef FARM_PLAN_RESOLVE_SOURCES_H_
 #define FARM_PLAN_RESOLVE_SOURCES_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "base/cancel_token.h"
 #include "layer/table.h"
 #include "plan/plan.h"
 #include "proto/farm/v1/step.pb.h"
@@ -13,6 +15,10 @@ namespace farm {
 
 // Symlinks that are followed on the way to one source; more are taken for a loop.
 inline constexpr int kCopySymlinksMax = 255;
+
+// Comparisons of a character with a part of a pattern that the wildcards and --excludes of one step
+// may take: about a minute. A million paths against a hundred usual patterns take a tenth of it.
+inline constexpr uint64_t kMatchStepsMax = 20'000'000'000;
 
 // What the sources of a step hold, as far as the step reads it.
 struct ResolvedSources {
@@ -32,10 +38,14 @@ struct ResolvedSources {
 // component or what a wildcard matched; wildcards do not look through symlinks; those in a copied
 // directory stay symlinks. A wildcard that matches nothing is no error, and may leave no item at
 // all. With --parents a path without wildcards must be there.
-//   NOT_FOUND         a source, or the directory before a wildcard, is not there; with position
-//   INVALID_ARGUMENT  a bad pattern, a loop of symlinks
+//   NOT_FOUND           a source, or the directory before a wildcard, is not there; with position
+//   INVALID_ARGUMENT    a bad pattern, a loop of symlinks
+//   RESOURCE_EXHAUSTED  over `match_steps_max`; with position
+//   CANCELLED           `cancel`
 absl::StatusOr<ResolvedSources> ResolveSources(const PlanStep& step,
-                                               absl::Span<const Table* const> tables);
+                                               absl::Span<const Table* const> tables,
+                                               const CancelToken& cancel,
+                                               uint64_t match_steps_max = kMatchStepsMax);
 
 }  // namespace farm
 

@@ -60,7 +60,8 @@ class ResolveSourcesTest : public testing::Test {
   }
 
   absl::Status Resolve(absl::Span<const Table* const> tables) {
-    ASSIGN_OR_RETURN(ResolvedSources resolved, ResolveSources(step_, tables));
+    ASSIGN_OR_RETURN(ResolvedSources resolved,
+                     ResolveSources(step_, tables, cancel_, match_steps_max_));
     operation_ = resolved.identity.copy();
     selections_ = std::move(resolved.selections);
     return absl::OkStatus();
@@ -94,6 +95,8 @@ class ResolveSourcesTest : public testing::Test {
     return paths;
   }
 
+  CancelToken cancel_;
+  uint64_t match_steps_max_ = kMatchStepsMax;
   Table table_;
   PlanStep step_;
   v1::CopyOperation operation_;
@@ -108,8 +111,9 @@ TEST_F(ResolveSourcesTest, AFileHasItsNameAndADirectoryNone) {
 TEST_F(ResolveSourcesTest, TheRootIsADirectory) { EXPECT_THAT(ItemsOf({""}), ElementsAre("")); }
 
 TEST_F(ResolveSourcesTest, ContentIsTheTablesDigest) {
-  ASSERT_OK(Resolve({"src"}));
+  ASSERT_OK(Resolve({"src", "go.mod"}));
   EXPECT_EQ(operation_.items(0).content().hash(), table_.ContentDigest("src")->hex());
+  EXPECT_EQ(operation_.items(1).content().hash(), table_.ContentDigest("go.mod")->hex());
 }
 
 TEST_F(ResolveSourcesTest, ResolvingTwiceGivesTheSameItems) {
@@ -288,6 +292,38 @@ TEST_F(ResolveSourcesTest, AHardLinkWhoseFirstNameIsExcludedStaysALink) {
   EXPECT_EQ(selections_[0].entries()[1].hard_link_to, "b");
 }
 
+TEST_F(ResolveSourcesTest, ExcludesSeeDirectoriesThatHaveNoEntries) {
+  Fill({File("d/a/b/c"), File("d/a/e"), File("d/ab"), File("d/f/c")});
+  step_.sources[0].excludes = {"a", "f/*"};
+  ASSERT_OK(Resolve({"d"}));
+  EXPECT_THAT(Selected(0), ElementsAre("ab"));
+}
+
+TEST_F(ResolveSourcesTest, AnExceptionBelowAnExcludedDirectoryIsKept) {
+  Fill({Directory("d"), Directory("d/a"), Directory("d/a/b"), File("d/a/b/c"), File("d/a/b/e"),
+        Directory("d/a-"), File("d/a-/b")});
+  step_.sources[0].excludes = {"a", "!a/b/c"};
+  ASSERT_OK(Resolve({"d"}));
+  EXPECT_THAT(Selected(0), ElementsAre("a", "a/b", "a/b/c", "a-", "a-/b"));
+}
+
+TEST_F(ResolveSourcesTest, TheWorkOfMatchingIsBounded) {
+  match_steps_max_ = 40;
+  EXPECT_THAT(Resolve({"*.c"}), StatusIs(absl::StatusCode::kResourceExhausted,
+                                         StartsWith("Dockerfile:3:1: matching the files")));
+  step_.sources[0].excludes = {"*x", "*y"};
+  EXPECT_THAT(Resolve({"src"}), StatusIs(absl::StatusCode::kResourceExhausted));
+  step_.sources[0].excludes = {"*x"};
+  EXPECT_OK(Resolve({"go.mod"}));
+}
+
+TEST_F(ResolveSourcesTest, MatchingStopsWhenItIsCancelled) {
+  cancel_.Cancel();
+  EXPECT_THAT(Resolve({"*.c"}), StatusIs(absl::StatusCode::kCancelled));
+  step_.sources[0].excludes = {"x"};
+  EXPECT_THAT(Resolve({"src"}), StatusIs(absl::StatusCode::kCancelled));
+}
+
 TEST_F(ResolveSourcesTest, InlineFilesComeLast) {
   step_.inline_files = {{.name = "EOF", .data = "text"}};
   ASSERT_OK(Resolve({"go.mod"}));
@@ -302,7 +338,7 @@ TEST_F(ResolveSourcesTest, AMountHasTheContentOfWhatItShows) {
   step_.sources[0].patterns = {"src/lib"};
   const Table* const table = &table_;
   ASSERT_OK_AND_ASSIGN(const ResolvedSources resolved,
-                       ResolveSources(step_, absl::MakeConstSpan(&table, 1)));
+                       ResolveSources(step_, absl::MakeConstSpan(&table, 1), cancel_));
   EXPECT_EQ(resolved.identity.run().mounts(0).content().hash(),
             table_.ContentDigest("src/lib")->hex());
 }
