@@ -681,26 +681,32 @@ std::vector<const TableEntry*> Table::Children(absl::string_view path) const {
 }
 
 absl::StatusOr<Digest> Table::ContentDigest(absl::string_view path) const {
-  absl::Span<const TableEntry> selection = Subtree(path);
-  if (selection.empty() && !path.empty()) {
+  const TableEntry* top = Find(path);
+  if (top == nullptr && !IsDirectory(path)) {
     return absl::NotFoundError(absl::StrCat(Shown(path), " is not in the table"));
   }
+  if (top == nullptr || top->type == EntryType::kDirectory) return DirectoryDigest(path, top);
   std::string encoding(kContentVersion);
-  const TableEntry* top = nullptr;
-  if (!selection.empty() && selection.front().path == path) {
-    top = &selection.front();
-    selection.remove_prefix(1);
-  }
-  if (top != nullptr && top->type != EntryType::kDirectory) {
-    AppendAttributes(*top, 0, &encoding);
-    return DigestOf(encoding);
-  }
-  ContentHasher hasher(path, top);
+  AppendAttributes(*top, 0, &encoding);
+  return DigestOf(encoding);
+}
+
+absl::StatusOr<Digest> Table::ContentsDigest(absl::string_view path) const {
+  if (IsDirectory(path)) return DirectoryDigest(path, nullptr);
+  return absl::NotFoundError(absl::StrCat(Shown(path), " is no directory of the table"));
+}
+
+// `metadata` is the directory's own; null: none, as if it had no entry.
+Digest Table::DirectoryDigest(absl::string_view path, const TableEntry* metadata) const {
+  absl::Span<const TableEntry> selection = Subtree(path);
+  if (!selection.empty() && selection.front().path == path) selection.remove_prefix(1);
+  ContentHasher hasher(path, metadata);
   HardLinkGroups links;
   for (const TableEntry& entry : selection) {
     hasher.Add(entry);
     links.Add(entry);
   }
+  std::string encoding(kContentVersion);
   encoding.push_back(static_cast<char>(EntryType::kDirectory));
   const Digest directory = hasher.Finish();
   encoding.append(directory.raw().data(), directory.raw().size());

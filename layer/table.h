@@ -128,6 +128,10 @@ class Table {
   //   NOT_FOUND  no such entry or directory
   absl::StatusOr<Digest> ContentDigest(absl::string_view path) const;
 
+  // The same for what is in directory `path`, whatever its own metadata.
+  //   NOT_FOUND  no such directory
+  absl::StatusOr<Digest> ContentsDigest(absl::string_view path) const;
+
   // Digest of a whole layer as the step left it, times included, except that each time the step
   // itself made (`step_start` less a clock tick, floored to the second, to `step_end`, both
   // included) counts as
@@ -144,6 +148,8 @@ class Table {
 
  private:
   explicit Table(std::vector<TableEntry> entries) : entries_(std::move(entries)) {}
+
+  Digest DirectoryDigest(absl::string_view path, const TableEntry* metadata) const;
 
   std::vector<TableEntry> entries_;
 };

@@ -324,6 +324,22 @@ TEST(ContentDigestTest, AMissingPathIsNotFound) {
               StatusIs(absl::StatusCode::kNotFound));
 }
 
+TEST(ContentsDigestTest, DependsOnAllOfADirectoryButItsOwnMetadata) {
+  const Table table = TableOf({DirectoryEntry("a"), FileEntry("a/f", "x")});
+  const Table other_mode = TableOf({DirectoryEntry("b", 0700), FileEntry("b/f", "x")});
+  const Table other_file = TableOf({DirectoryEntry("a"), FileEntry("a/f", "y")});
+  EXPECT_EQ(*other_mode.ContentsDigest("b"), *table.ContentsDigest("a"));
+  EXPECT_EQ(*TableOf({FileEntry("f", "x")}).ContentsDigest(""), *table.ContentsDigest("a"));
+  EXPECT_NE(*other_file.ContentsDigest("a"), *table.ContentsDigest("a"));
+}
+
+TEST(ContentsDigestTest, WhatIsNoDirectoryIsNotFound) {
+  EXPECT_THAT(TableOf({FileEntry("a", "")}).ContentsDigest("a"),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(TableOf({FileEntry("a", "")}).ContentsDigest("b"),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
 TEST(CanonicalDigestTest, TimesOfTheStepAreAllNow) {
   const absl::Time start = absl::FromUnixSeconds(1000) + absl::Milliseconds(700);
   const auto digest = [&](absl::Time mtime, absl::Duration later) {

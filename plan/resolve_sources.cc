@@ -163,7 +163,9 @@ class SourceResolver {
       RETURN_IF_ERROR(Spend(verdict.steps));
       if (verdict.ignored) return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(const Digest content, table_.ContentDigest(resolved));
+    // A directory is copied into one that is there or made anew: its own metadata is not.
+    ASSIGN_OR_RETURN(const Digest content, is_directory ? table_.ContentsDigest(resolved)
+                                                        : table_.ContentDigest(resolved));
     v1::CopyItem& item = *operation.add_items();
     item.set_source(source_);
     item.set_path(resolved);

@@ -112,8 +112,25 @@ TEST_F(ResolveSourcesTest, TheRootIsADirectory) { EXPECT_THAT(ItemsOf({""}), Ele
 
 TEST_F(ResolveSourcesTest, ContentIsTheTablesDigest) {
   ASSERT_OK(Resolve({"src", "go.mod"}));
-  EXPECT_EQ(operation_.items(0).content().hash(), table_.ContentDigest("src")->hex());
+  EXPECT_EQ(operation_.items(0).content().hash(), table_.ContentsDigest("src")->hex());
   EXPECT_EQ(operation_.items(1).content().hash(), table_.ContentDigest("go.mod")->hex());
+}
+
+TEST_F(ResolveSourcesTest, MetadataOfACopiedDirectoryItselfDoesNotCount) {
+  TableEntry sub = Directory("src/sub");
+  Fill({Directory("src"), sub});
+  ASSERT_OK(Resolve({"src"}));
+  const std::string before = operation_.items(0).content().hash();
+  TableEntry src = Directory("src");
+  src.mode = 0700;
+  src.uid = 7;
+  Fill({src, sub});
+  ASSERT_OK(Resolve({"src"}));
+  EXPECT_EQ(operation_.items(0).content().hash(), before);
+  sub.mode = 0700;
+  Fill({src, sub});
+  ASSERT_OK(Resolve({"src"}));
+  EXPECT_NE(operation_.items(0).content().hash(), before);
 }
 
 TEST_F(ResolveSourcesTest, ResolvingTwiceGivesTheSameItems) {

@@ -15,7 +15,7 @@ namespace {
 
 // Part of every key. A change of the encoding, or of what a step does with equal fields, is a new
 // one.
-constexpr absl::string_view kVersion = "farm step key 1";
+constexpr absl::string_view kVersion = "farm step key 2";
 
 // KeyPart::shown is for one line on a person's screen.
 constexpr size_t kShownBytesMax = 200;
@@ -97,6 +97,13 @@ Encoder BlobValue(const v1::Descriptor& blob) {
   return Encoder().Text(blob.media_type()).Text(blob.digest().hash());
 }
 
+void AddPlatform(const v1::Platform& platform, KeyBuilder& key) {
+  key.Add("platform",
+          Encoder().Text(platform.os()).Text(platform.architecture()).Text(platform.variant()),
+          absl::StrCat(platform.os(), "/", platform.architecture(),
+                       platform.variant().empty() ? "" : "/", platform.variant()));
+}
+
 void AddParent(const Digest& chain_id, KeyBuilder& key) {
   const bool none = chain_id.hash() == Digest::Hash{};
   key.Add("parent", Encoder().Raw(chain_id.raw()), none ? "scratch" : chain_id.hex());
@@ -162,6 +169,8 @@ void AddCopy(const v1::CopyOperation& copy, KeyBuilder& key) {
 void AddOperation(const v1::StepIdentity& identity, const Digest& parent, KeyBuilder& key) {
   switch (identity.operation_case()) {
     case v1::StepIdentity::kRun:
+      // What a command does depends on it; what is copied or made, on its inputs alone.
+      AddPlatform(identity.platform(), key);
       AddParent(parent, key);
       return AddRun(identity.run(), key);
     case v1::StepIdentity::kCopy:
@@ -251,11 +260,6 @@ std::string GoneSentence(const v1::KeyPart& part) { return absl::StrCat(part.nam
 
 StepKey ComputeStepKey(const v1::StepIdentity& identity, const Digest& parent_chain_id) {
   KeyBuilder key(OperationName(identity));
-  const v1::Platform& platform = identity.platform();
-  key.Add("platform",
-          Encoder().Text(platform.os()).Text(platform.architecture()).Text(platform.variant()),
-          absl::StrCat(platform.os(), "/", platform.architecture(),
-                       platform.variant().empty() ? "" : "/", platform.variant()));
   AddOperation(identity, parent_chain_id, key);
   return key.Finish();
 }

@@ -85,17 +85,17 @@ std::vector<std::string> Explain(const v1::StepIdentity& now, const v1::StepIden
 
 // Computed outside of this program, from docs/formats/step-key.md.
 TEST(StepKeyTest, KeysAreTheRecordedOnes) {
-  EXPECT_EQ(Key(RunStep()), "5e4668d8f9af9346b51e440c075c6837198e55ab2469844e0227509c15b0192d");
+  EXPECT_EQ(Key(RunStep()), "70d0199edeb7e170dddcdd2b43fd98831969d8d8aafc16d153c00bdcc8c1d151");
   EXPECT_EQ(ComputeStepKey(RunStep(), Digest()).digest.hex(),
-            "5a1e6ffaff78eaecc9f9eda35e693fae900380293e860fff2f7252d70097cb71");
-  EXPECT_EQ(Key(CopyStep()), "1047f75019c5a50bad2cb68e308ee71c0845524b7b9b402be900264d41faa2c1");
+            "8d372df5123002b2444d786fff57e89379d3c73cb78e6b485d3f595caac2c7c6");
+  EXPECT_EQ(Key(CopyStep()), "99d51d52e8bceae9a206a8ff9c67c62a82e52b84c55575531b183a13cc53926b");
   EXPECT_EQ(Key(MakeDirectoryStep()),
-            "5f85e1f8b2f640c1d07506e2d2f67dab41f858dd9f9cc30b5de5c05dae3844c0");
-  EXPECT_EQ(Key(UnpackStep()), "0af6cf56cf1907e76b259b2e572b34715c0cd32fa7176fc676f8fe26ffe2d8d7");
+            "c2b7cb06578779c3985d890287466317464b4af7acfda601714dd20d1b3e88a8");
+  EXPECT_EQ(Key(UnpackStep()), "9d1bab27473c54655b90e65bbc5b1d02a26e5398211efc4a595ddbda6c4fd2ae");
   EXPECT_EQ(Key(CompressStep()),
-            "ac21cfbfe19194afd8ad905daf0dd92156be14bd1be053d40033926eba52dbe4");
-  EXPECT_EQ(Key(PushStep()), "45597a3f0353b2c1a1e4511e43b9cffbf88023a5434dc5962a3734d950af7d45");
-  EXPECT_EQ(Key(FlattenStep()), "aada159a6866c9d239003d50af63a91763aca77f3e6be51f7cbcb96e745c3a1d");
+            "4987cc5a6f7bc3897af9c0c7ec800af5cfd509dc6356e4c1600d0c0156093bfc");
+  EXPECT_EQ(Key(PushStep()), "c35ab191433cff3fe50a8be9cc95a79f3a530d8af33a4a23a176b4a04068e7e3");
+  EXPECT_EQ(Key(FlattenStep()), "f07eb5500f48ef01b8955be57c9e456dd2d4bfdd596875e888fea5d0fe01fa7d");
 }
 
 TEST(StepKeyTest, SizeIsZero) {
@@ -172,6 +172,18 @@ TEST(StepKeyTest, EachFieldOfEachOperationChangesTheKey) {
 TEST(StepKeyTest, ParentChangesTheKeyOfWhatStartsFromARoot) {
   for (auto* base : {RunStep, CopyStep, MakeDirectoryStep}) {
     EXPECT_NE(ComputeStepKey(base(), Parent()).digest, ComputeStepKey(base(), Digest()).digest);
+  }
+}
+
+TEST(StepKeyTest, OnlyACommandDependsOnThePlatform) {
+  const auto on_arm = [](v1::StepIdentity identity) {
+    identity.mutable_platform()->set_architecture("arm64");
+    return identity;
+  };
+  EXPECT_NE(Key(on_arm(RunStep())), Key(RunStep()));
+  for (auto* base :
+       {CopyStep, MakeDirectoryStep, UnpackStep, CompressStep, PushStep, FlattenStep}) {
+    EXPECT_EQ(Key(on_arm(base())), Key(base()));
   }
 }
 
