@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "base/symbolic_mode.h"
 #include "dockerfile/clean_path.h"
@@ -58,10 +59,14 @@ absl::StatusOr<std::string> InlineData(const PlanBuild& build, const StageState&
   return std::move(expansion->text);
 }
 
-// A layer that is made on an empty root has no passwd to look names up in.
+// A layer that is made on an empty root has no passwd to look names up in; root needs none.
 absl::Status CheckLinkOwner(const PlanBuild& build, const Instruction& instruction,
                             const ExpandedCopy& copy) {
-  if (!copy.link || copy.chown.find_first_not_of("0123456789:") == std::string::npos) {
+  if (!copy.link) return absl::OkStatus();
+  const std::vector<absl::string_view> parts = absl::StrSplit(copy.chown, ':');
+  if (std::all_of(parts.begin(), parts.end(), [](absl::string_view part) {
+        return part == "root" || std::all_of(part.begin(), part.end(), absl::ascii_isdigit);
+      })) {
     return absl::OkStatus();
   }
   return ErrorIn(build, instruction,

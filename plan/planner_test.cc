@@ -341,6 +341,17 @@ TEST(MakePlanTest, AVariableThatIsSetAgainIsTheLastOfTheEnvironment) {
   EXPECT_THAT(plan->config.config.env, ElementsAre(testing::_, "A=4", "B=2"));
 }
 
+TEST(MakePlanTest, ALinkedLayerKnowsNoOwnersButNumbersAndRoot) {
+  for (const char* owner : {"root", "root:root", "1:root", "root:1", "1:2", "1", ":root"}) {
+    EXPECT_OK(PlanOf(absl::StrCat("FROM scratch\nCOPY --link --chown=", owner, " a /\n"))) << owner;
+  }
+  for (const char* owner : {"user", "1:users", "roots"}) {
+    EXPECT_THAT(PlanOf(absl::StrCat("FROM scratch\nCOPY --link --chown=", owner, " a /\n")),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("knows no names")))
+        << owner;
+  }
+}
+
 TEST(MakePlanTest, ExcludesAreBounded) {
   std::string flags;
   for (size_t i = 0; i < kExcludesMax; ++i) absl::StrAppend(&flags, " --exclude=", i);
