@@ -36,6 +36,14 @@ void AddMissingHistory(ImageConfig& config) {
   }
 }
 
+void ClampTimes(absl::Time latest, ImageConfig& config) {
+  const auto clamp = [latest](std::optional<absl::Time>& time) {
+    if (time.has_value()) time = std::min(*time, latest);
+  };
+  clamp(config.created);
+  for (HistoryEntry& entry : config.history) clamp(entry.created);
+}
+
 }  // namespace
 
 std::vector<int> StepsOf(const Plan& plan, FileSystemRef file_system) {
@@ -76,6 +84,7 @@ ImageConfig FinishImageConfig(const Plan& plan, absl::Span<const StepLayer> laye
   }
   config.created = time;
   AddMissingHistory(config);
+  if (plan.created_max.has_value()) ClampTimes(*plan.created_max, config);
   return config;
 }
 

@@ -20,7 +20,8 @@ struct StepLayer {
 // The complete config of the plan's image. `layers[i]` belongs to plan.steps[i]; steps that are not
 // in the result's chain are not looked at. Times come from the layers alone, so a build that runs
 // nothing makes the same bytes again: a metadata-only line gets the time of this build's layer
-// before it, or of the first one after it, or else the last time of the base.
+// before it, or of the first one after it, or else the last time of the base. None is later than
+// plan.created_max.
 ImageConfig FinishImageConfig(const Plan& plan, absl::Span<const StepLayer> layers);
 
 // Indexes of the steps whose layers stand on plan.result's base, lowest first.

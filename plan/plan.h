@@ -144,6 +144,8 @@ struct Plan {
   // Its `history` holds the base's entries only; those of this build are `history`.
   ImageConfig config;
   std::vector<PlanHistory> history;
+  // SOURCE_DATE_EPOCH: no time in the image's config is later.
+  std::optional<absl::Time> created_max;
   int target = 0;                 // index in `stages`
   std::vector<PlanStage> stages;  // all of the file, in order
   std::vector<std::string> warnings;

@@ -1,11 +1,13 @@
 #include "plan/planner.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/source_position.h"
@@ -23,6 +25,10 @@ namespace {
 // Build arguments that every RUN sees without ARG, in no key; lower case is the same.
 constexpr absl::string_view kProxyArgs[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
                                             "ALL_PROXY"};
+
+constexpr char kEpochArg[] = "SOURCE_DATE_EPOCH";
+// The last second that RFC 3339 can write.
+constexpr int64_t kEpochMax = 253'402'300'799;
 
 // What is known before any instruction is lowered.
 struct Outline {
@@ -438,7 +444,7 @@ void CollectArgs(const Instruction& instruction, std::set<std::string>& names) {
 
 // Build arguments that no ARG declares and that mean nothing by themselves.
 std::vector<std::string> UnusedBuildArgs(const PlanBuild& build, const Outline& outline) {
-  std::set<std::string> known = {"SOURCE_DATE_EPOCH"};
+  std::set<std::string> known = {kEpochArg};
   for (const auto& [name, value] : outline.graph.global_args()) {
     if (absl::StartsWith(name, "TARGET") || absl::StartsWith(name, "BUILD")) known.insert(name);
   }
@@ -455,7 +461,41 @@ std::vector<std::string> UnusedBuildArgs(const PlanBuild& build, const Outline& 
   return unused;
 }
 
-void FinishPlan(PlanBuild& build, const Outline& outline) {
+// Of the ARG before the first FROM that declares `name`; else of no line.
+SourcePosition PositionOfGlobalArg(const Dockerfile& file, absl::string_view name) {
+  for (const Instruction& instruction : file.instructions) {
+    const auto* arg = std::get_if<ArgInstruction>(&instruction.body);
+    if (arg == nullptr) break;
+    for (const ArgDeclaration& declaration : arg->args) {
+      if (declaration.name == name) return instruction.position;
+    }
+  }
+  return {.file = file.source->file()};
+}
+
+// What a build argument or a global ARG asks for, in seconds since 1970.
+absl::StatusOr<std::optional<absl::Time>> CreatedMax(const PlanBuild& build) {
+  std::string text;
+  if (const auto global = build.graph.global_args().find(kEpochArg);
+      global != build.graph.global_args().end()) {
+    text = global->second;
+  }
+  const auto given = build.options.build_args.find(kEpochArg);
+  if (given != build.options.build_args.end()) text = given->second;
+  if (text.empty()) return std::nullopt;
+  int64_t seconds = 0;
+  if (absl::SimpleAtoi(text, &seconds) && seconds >= 0 && seconds <= kEpochMax) {
+    return absl::FromUnixSeconds(seconds);
+  }
+  return build.file.source->Error(
+      given == build.options.build_args.end() ? PositionOfGlobalArg(build.file, kEpochArg)
+                                              : SourcePosition{.file = build.file.source->file()},
+      absl::StrCat("invalid SOURCE_DATE_EPOCH: \"", text,
+                   "\" is no number of seconds since 1970",
+                   given == build.options.build_args.end() ? "" : " (build argument)"));
+}
+
+absl::Status FinishPlan(PlanBuild& build, const Outline& outline) {
   const StageState& target = build.stages[outline.target];
   Plan& plan = build.plan;
   plan.result = target.file_system;
@@ -463,6 +503,7 @@ void FinishPlan(PlanBuild& build, const Outline& outline) {
   SetPlatform(build.options, plan.config.platform);
   for (const auto& [name, value] : build.options.labels) plan.config.config.labels[name] = value;
   plan.history = target.history;
+  ASSIGN_OR_RETURN(plan.created_max, CreatedMax(build));
   plan.target = outline.target;
   for (const Stage& stage : outline.graph.stages()) {
     plan.stages.push_back(DescribeStage(build, outline, stage));
@@ -473,6 +514,7 @@ void FinishPlan(PlanBuild& build, const Outline& outline) {
     plan.warnings.push_back(absl::StrCat("[Warning] One or more build-args [",
                                          absl::StrJoin(unused, " "), "] were not consumed"));
   }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -508,7 +550,7 @@ absl::StatusOr<Plan> MakePlan(const Dockerfile& file, const ResolvedImages& reso
     RETURN_IF_ERROR(LowerStage(build, stage, outline.platforms[stage.index],
                                outline.triggers[stage.index], shows_names));
   }
-  FinishPlan(build, outline);
+  RETURN_IF_ERROR(FinishPlan(build, outline));
   return std::move(build.plan);
 }
 

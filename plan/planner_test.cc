@@ -453,6 +453,45 @@ TEST(FinishImageTest, MetadataLinesGetTheTimeOfALayerNearby) {
   EXPECT_TRUE(config.history[3].empty_layer);
 }
 
+TEST(FinishImageTest, SourceDateEpochClampsAllTimes) {
+  PlanOptions options;
+  options.build_args["SOURCE_DATE_EPOCH"] = "1001";
+  ImageConfig base = OneLayer();
+  base.history.push_back({.created = At(-100), .created_by = "base"});
+  const absl::StatusOr<Plan> plan = PlanOf("FROM alpine\nRUN x\nRUN y\n", options, base);
+  ASSERT_OK(plan);
+  EXPECT_THAT(plan->warnings, IsEmpty());
+  const ImageConfig config = FinishImageConfig(*plan, {{Digest(), At(1)}, {Digest(), At(2)}});
+  EXPECT_EQ(config.created, At(1));
+  EXPECT_EQ(config.history[0].created, At(-100));
+  EXPECT_EQ(config.history[1].created, At(1));
+  EXPECT_EQ(config.history[2].created, At(1));
+}
+
+TEST(MakePlanTest, SourceDateEpochIsABuildArgumentOrAGlobalArg) {
+  const std::string text = "ARG SOURCE_DATE_EPOCH=5\nFROM scratch\n";
+  EXPECT_EQ(PlanOf(text)->created_max, absl::FromUnixSeconds(5));
+  EXPECT_EQ(PlanOf("FROM scratch\nARG SOURCE_DATE_EPOCH=5\n")->created_max, std::nullopt);
+  PlanOptions options;
+  options.build_args["SOURCE_DATE_EPOCH"] = "6";
+  EXPECT_EQ(PlanOf(text, options)->created_max, absl::FromUnixSeconds(6));
+  options.build_args["SOURCE_DATE_EPOCH"] = "";
+  EXPECT_EQ(PlanOf(text, options)->created_max, std::nullopt);
+}
+
+TEST(MakePlanTest, ABadSourceDateEpochIsAMistake) {
+  EXPECT_THAT(PlanOf("ARG A\nARG SOURCE_DATE_EPOCH=today\nFROM scratch\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("Dockerfile:2:1: invalid SOURCE_DATE_EPOCH: \"today\"")));
+  PlanOptions options;
+  for (const char* bad : {"-1", "1.5", "253402300800", "99999999999999999999"}) {
+    options.build_args["SOURCE_DATE_EPOCH"] = bad;
+    EXPECT_THAT(PlanOf("FROM scratch\n", options),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("(build argument)")))
+        << bad;
+  }
+}
+
 TEST(FinishImageTest, WithoutLayersTheBaseTellsTheTime) {
   ImageConfig base = OneLayer();
   base.history.push_back({.created = At(-100), .created_by = "base"});
