@@ -49,8 +49,8 @@ const std::vector<FlagSpec>& FlagsOf(absl::string_view instruction) {
                                                                    {"start-period", kOnce},
                                                                    {"start-interval", kOnce},
                                                                    {"retries", kOnce}};
-  static const auto* const run =
-      new std::vector<FlagSpec>{{"mount", kRepeated}, {"network", kOnce}, {"security", kOnce}};
+  static const auto* const run = new std::vector<FlagSpec>{
+      {"mount", kRepeated}, {"network", kOnce}, {"security", kOnce}, {"device", kRepeated}};
   if (instruction == "ADD") return *add;
   if (instruction == "COPY") return *copy;
   if (instruction == "FROM") return *from;

@@ -250,6 +250,10 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
   if (script.file.has_value()) mounts.mounts.push_back(ScriptMount(*script.file));
   size_t next = 0;
   for (const InstructionFlag& flag : instruction.flags) {
+    if (flag.name == "device") {
+      return UnsupportedAt(build.file, flag.position, "RUN --device",
+                           "; workers give commands no devices of their hosts");
+    }
     if (flag.name != "mount" || next == run.mounts.size()) continue;
     RETURN_IF_ERROR(mounts.Add(run.mounts[next++], flag.position));
   }

@@ -294,6 +294,13 @@ TEST(MakePlanTest, RefusalsCarryTheirPosition) {
   EXPECT_EQ(PositionOf(plan.status())->line, 1);
 }
 
+TEST(MakePlanTest, DevicesAreRefusedByName) {
+  const absl::StatusOr<Plan> plan =
+      PlanOf("FROM alpine\nRUN --network=none --device=vendor/gpu=all x\n");
+  EXPECT_THAT(plan, StatusIs(absl::StatusCode::kUnimplemented,
+                             HasSubstr("Dockerfile:2:20: RUN --device is not supported yet")));
+}
+
 TEST(MakePlanTest, WhatStandsOnALinkedLayerWaitsForAllBelow) {
   const absl::StatusOr<Plan> plan =
       PlanOf("FROM alpine\nRUN a\nCOPY --link b /b\nCOPY --link c /c\nRUN d\n");
