@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -286,12 +287,15 @@ absl::StatusOr<std::string> MountSource(absl::string_view text, const SourcePosi
   const absl::StatusOr<std::vector<std::string>> fields = SplitCsv(text);
   if (!fields.ok()) return ErrorAt(position, fields.status().message());
   std::string from;
+  bool reads = true;
   for (absl::string_view field : *fields) {
     const size_t equals = std::min(field.find('='), field.size());
-    if (absl::AsciiStrToLower(field.substr(0, equals)) != "from") continue;
-    from = std::string(absl::StripPrefix(field.substr(equals), "="));
+    const std::string key = absl::AsciiStrToLower(field.substr(0, equals));
+    const absl::string_view value = absl::StripPrefix(field.substr(equals), "=");
+    if (key == "from") from = std::string(value);
+    if (key == "type") reads = !absl::EqualsIgnoreCase(value, MountTypeName(Mount::Type::kTmpfs));
   }
-  return from;
+  return reads ? from : "";
 }
 
 }  // namespace farm

@@ -45,8 +45,8 @@ using WordExpansion = std::function<absl::StatusOr<std::string>(absl::string_vie
 absl::StatusOr<Mount> ParseMount(absl::string_view text, const SourcePosition& position,
                                  const WordExpansion& expand = nullptr);
 
-// The `from` of a --mount, "" if it has none, without looking at the other fields, which may have
-// variables. INVALID_ARGUMENT, with position, if `text` is not CSV.
+// The `from` of a --mount, "" if it has none or is a tmpfs, which reads nothing. Values are not
+// looked at otherwise, as they may have variables. INVALID_ARGUMENT, with position, if `text` is not CSV.
 absl::StatusOr<std::string> MountSource(absl::string_view text, const SourcePosition& position);
 
 }  // namespace farm

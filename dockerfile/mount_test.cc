@@ -134,5 +134,11 @@ TEST(MountTest, MistakesAreRefused) {
   }
 }
 
+TEST(MountSourceTest, ATmpfsReadsNothing) {
+  EXPECT_THAT(MountSource("type=tmpfs,target=/t,from=a", {}), IsOkAndHolds(""));
+  EXPECT_THAT(MountSource("from=a,TYPE=Tmpfs,target=/t", {}), IsOkAndHolds(""));
+  EXPECT_THAT(MountSource("type=cache,target=/t,from=a", {}), IsOkAndHolds("a"));
+}
+
 }  // namespace
 }  // namespace farm

@@ -282,6 +282,12 @@ TEST(ImagesToResolveTest, MountsNameImages) {
               ElementsAre(ImageKey{"docker.io/library/busybox:1", "linux/amd64"}));
 }
 
+TEST(ImagesToResolveTest, ATmpfsReadsNoImage) {
+  const Dockerfile file = Parse("FROM scratch\nRUN --mount=type=tmpfs,target=/t,from=busybox x\n");
+  EXPECT_THAT(*ImagesToResolve(file, {}, OnAmd64()), IsEmpty());
+  EXPECT_OK(MakePlan(file, {}, OnAmd64()));
+}
+
 TEST(MakePlanTest, AnImageThatIsNotResolvedIsFailedPrecondition) {
   EXPECT_THAT(MakePlan(Parse("FROM alpine\n"), {}, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition));
