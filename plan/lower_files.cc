@@ -4,8 +4,10 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "base/status_macros.h"
 #include "base/symbolic_mode.h"
 #include "dockerfile/clean_path.h"
@@ -167,13 +169,39 @@ void AddWithParents(const std::string& source, SourceRequest& request) {
   request.written.push_back(source);
 }
 
-// "https://example.com/a/b.tar.gz?x=1" is "b.tar.gz".
+// `text` without its %XX; nullopt if one is cut off or none, or is a byte that no path has.
+std::optional<std::string> PercentDecoded(absl::string_view text) {
+  std::string decoded;
+  while (!text.empty()) {
+    if (!absl::ConsumePrefix(&text, "%")) {
+      decoded += text[0];
+      text.remove_prefix(1);
+      continue;
+    }
+    uint32_t byte = 0;
+    if (text.size() < 2 || !absl::ascii_isxdigit(text[0]) || !absl::ascii_isxdigit(text[1]) ||
+        !absl::SimpleHexAtoi(text.substr(0, 2), &byte) || byte == 0) {
+      return std::nullopt;
+    }
+    decoded += static_cast<char>(byte);
+    text.remove_prefix(2);
+  }
+  return decoded;
+}
+
+// "https://example.com/a/b%20c.tar.gz?x=1" is "b c.tar.gz".
 std::string FileNameOf(absl::string_view url) {
+  constexpr char kUnnamed[] = "__unnamed__";
   url = url.substr(url.find("://") + 3);
   url = url.substr(0, url.find_first_of("?#"));
-  const size_t slash = url.rfind('/');
-  const absl::string_view name = slash == url.npos ? "" : url.substr(slash + 1);
-  return name.empty() || name == "." || name == ".." ? "__unnamed__" : std::string(name);
+  const std::optional<std::string> path =
+      PercentDecoded(url.substr(std::min(url.find('/'), url.size())));
+  if (!path.has_value()) return kUnnamed;
+  absl::string_view name = *path;
+  while (absl::ConsumeSuffix(&name, "/")) {
+  }
+  name = name.substr(name.rfind('/') + 1);
+  return name.empty() || name == "." || name == ".." ? kUnnamed : std::string(name);
 }
 
 // The sources in their order: neighbours that are in the same file system are one request.

@@ -300,6 +300,27 @@ TEST(MakePlanTest, RefusalsCarryTheirPosition) {
   EXPECT_EQ(PositionOf(plan.status())->line, 1);
 }
 
+TEST(MakePlanTest, AFileOfAUrlIsNamedByTheLastPartOfItsPath) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"https://e.com/a/b.tar.gz?x=/y", "b.tar.gz"},
+      {"https://e.com/a/b%20c%2Bd", "b c+d"},
+      {"https://e.com/a%2Fb", "b"},
+      {"https://e.com/a/b//", "b"},
+      {"https://e.com", "__unnamed__"},
+      {"https://e.com/", "__unnamed__"},
+      {"https://e.com/a/..", "__unnamed__"},
+      {"https://e.com/%2e%2e", "__unnamed__"},
+      {"https://e.com/a%2", "__unnamed__"},
+      {"https://e.com/a%zz", "__unnamed__"},
+      {"https://e.com/a%00", "__unnamed__"},
+  };
+  for (const auto& [url, name] : cases) {
+    const absl::StatusOr<Plan> plan = PlanOf(absl::StrCat("FROM scratch\nADD ", url, " /\n"));
+    ASSERT_OK(plan) << url;
+    EXPECT_EQ(plan->remotes[0].file_name, name) << url;
+  }
+}
+
 TEST(MakePlanTest, DevicesAreRefusedByName) {
   const absl::StatusOr<Plan> plan =
       PlanOf("FROM alpine\nRUN --network=none --device=vendor/gpu=all x\n");
