@@ -277,6 +277,11 @@ class InstructionParser {
                                         words.empty() ? "none" : "one",
                                         " was provided; destination could not be determined"));
     }
+    for (const std::string& word : words) {
+      if (!out_.json || !ParseHeredocMarker(word).has_value()) continue;
+      return ArgumentError(absl::StrCat(out_.name, " in JSON form has no heredocs: \"", word,
+                                        "\", write it without brackets"));
+    }
     copy.dest = std::move(words.back());
     words.pop_back();
     if (!out_.heredocs.empty() && ParseHeredocMarker(copy.dest).has_value()) {

@@ -147,5 +147,11 @@ TEST(ParserTest, PortsAreSortedAsWritten) {
               testing::ElementsAre("$P", "443", "80", "8080"));
 }
 
+TEST(ParserTest, TheJsonFormOfACopyHasNoHeredocs) {
+  EXPECT_THAT(Parse("FROM a\nCOPY [\"<<EOF\", \"/x\"]\nb\nEOF\n"),
+              IsMistake("Dockerfile:2:6: COPY in JSON form has no heredocs: \"<<EOF\""));
+  EXPECT_THAT(Parse("FROM a\nADD [\"x\", \"<<EOF\"]\n"), IsMistake("no heredocs"));
+}
+
 }  // namespace
 }  // namespace farm
