@@ -107,8 +107,11 @@ absl::StatusOr<Plan> MakePlanOf(const Dockerfile& file, const PlanFlags& flags,
         ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
         ASSIGN_OR_RETURN(image.config, AssumedConfig(flags, platform));
       } else {
-        ASSIGN_OR_RETURN(image,
-                         context.OnFarm([&](FarmClient& farm) { return Resolve(key, farm); }));
+        absl::StatusOr<BaseImage> found =
+            context.OnFarm([&](FarmClient& farm) { return Resolve(key, farm); });
+        if (absl::IsUnavailable(found.status())) return found.status();  // No line's mistake.
+        if (!found.ok()) return UnresolvedImage(file, images, options, key, found.status());
+        image = *std::move(found);
       }
       images[key] = std::move(image);
     }

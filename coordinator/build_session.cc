@@ -178,7 +178,8 @@ void BuildSession::Start() {
        cancel = cancel_resolving_] { return Prepare(farm, domain, request, resolving, *cancel); },
       [this, started = farm_.clock.Now()](absl::StatusOr<Prepared> prepared) {
         // Asked one after another, so it is the last one that failed, unless the Dockerfile did.
-        const bool unresolved = !prepared.ok() && !PositionOf(prepared.status()).has_value();
+        const bool unresolved = prepared.ok() && !prepared->unresolved.ok();
+        if (unresolved) prepared = absl::Status(prepared->unresolved);
         for (int step : resolving_) {
           const bool failed = unresolved && step == resolving_.back();
           ReportFinished(
@@ -205,6 +206,7 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(
   ASSIGN_OR_RETURN(const Dockerfile file, ParseDockerfile(std::move(source)));
   const PlanOptions options = PlanOptionsOf(farm, request);
   const RegistryAuth auth = AuthOf({request.credentials().begin(), request.credentials().end()});
+  Prepared prepared;
   ResolvedImages images;
   std::map<ImageKey, ResolvedBase> resolved;
   while (true) {
@@ -213,14 +215,16 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(
     for (const ImageKey& key : wanted) {
       resolving(key.name);
       ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
-      ASSIGN_OR_RETURN(ResolvedBase base,
-                       ResolveBase(farm, domain, key.name, PlatformToProto(platform),
-                                   request.pull(), auth, cancel));
-      images[key] = base.image;
-      resolved[key] = std::move(base);
+      absl::StatusOr<ResolvedBase> base = ResolveBase(
+          farm, domain, key.name, PlatformToProto(platform), request.pull(), auth, cancel);
+      if (!base.ok()) {
+        prepared.unresolved = UnresolvedImage(file, images, options, key, base.status());
+        return prepared;
+      }
+      images[key] = base->image;
+      resolved[key] = *std::move(base);
     }
   }
-  Prepared prepared;
   ASSIGN_OR_RETURN(prepared.plan, MakePlan(file, images, options));
   ASSIGN_OR_RETURN(prepared.lint, LintForPlan(file, images, options, {.target_only = true}));
   prepared.lint_status = prepared.lint.ToStatus(file);

@@ -33,6 +33,7 @@ class BuildSession final : public ExportSession {
  private:
   // What the pool makes of the request.
   struct Prepared {
+    absl::Status unresolved;  // why an image cannot be had; the rest is empty then
     Plan plan;
     std::vector<ResolvedBase> bases;  // as plan.bases
     LintResult lint;

@@ -46,7 +46,8 @@ absl::StatusOr<Mount> ParseMount(absl::string_view text, const SourcePosition& p
                                  const WordExpansion& expand = nullptr);
 
 // The `from` of a --mount, "" if it has none or is a tmpfs, which reads nothing. Values are not
-// looked at otherwise, as they may have variables. INVALID_ARGUMENT, with position, if `text` is not CSV.
+// looked at otherwise, as they may have variables. INVALID_ARGUMENT, with position, if `text` is
+// not CSV.
 absl::StatusOr<std::string> MountSource(absl::string_view text, const SourcePosition& position);
 
 }  // namespace farm

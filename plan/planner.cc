@@ -6,12 +6,15 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/check.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
+#include "base/suggestion.h"
 #include "dockerfile/mount.h"
 #include "dockerfile/parser.h"
 #include "dockerfile/stage_graph.h"
@@ -30,6 +33,14 @@ constexpr char kEpochArg[] = "SOURCE_DATE_EPOCH";
 // The last second that RFC 3339 can write.
 constexpr int64_t kEpochMax = 253'402'300'799;
 
+// An image, and the first line that names it.
+struct ImageUse {
+  ImageKey key;
+  std::string written;  // After expansion.
+  SourcePosition position;
+  int stage = 0;  // That the line is of.
+};
+
 // What is known before any instruction is lowered.
 struct Outline {
   StageGraph graph;
@@ -39,7 +50,7 @@ struct Outline {
   // Of each needed stage: the ONBUILD triggers of its base, as far as the base is resolved.
   std::vector<std::vector<Instruction>> triggers;
   std::vector<Platform> platforms;  // Of each stage.
-  std::vector<ImageKey> images;     // Each once, in the order of the file.
+  std::vector<ImageUse> images;     // Each once, in the order of the file.
 };
 
 bool IsUnset(const v1::Platform& platform) {
@@ -111,7 +122,7 @@ class StageReader {
     if (stage.base.kind == SourceRef::Kind::kImage) {
       ASSIGN_OR_RETURN(base_image.name, CanonicalImage(file_, stage.base.image, stage.position));
       base_image.platform = outline_.platforms[index].ToString();
-      images_[index].push_back(base_image);
+      images_[index].push_back({base_image, stage.base.image, stage.position, index});
     }
     for (const std::string& trigger :
          TriggersOf(file_, outline_.graph, resolved_, stage, base_image)) {
@@ -126,12 +137,12 @@ class StageReader {
   }
 
   // In the order of the file, each once.
-  std::vector<ImageKey> Images() const {
-    std::vector<ImageKey> images;
+  std::vector<ImageUse> Images() const {
+    std::vector<ImageUse> images;
     std::set<ImageKey> seen;
     for (const auto& [stage, of_stage] : images_) {
-      for (const ImageKey& image : of_stage) {
-        if (seen.insert(image).second) images.push_back(image);
+      for (const ImageUse& image : of_stage) {
+        if (seen.insert(image.key).second) images.push_back(image);
       }
     }
     return images;
@@ -162,7 +173,7 @@ class StageReader {
       ImageKey image;
       ASSIGN_OR_RETURN(image.name, CanonicalImage(file_, source.image, position));
       image.platform = outline_.platform.ToString();
-      images_[stage].push_back(std::move(image));
+      images_[stage].push_back({std::move(image), source.image, position, stage});
     }
     return absl::OkStatus();
   }
@@ -170,7 +181,7 @@ class StageReader {
   const Dockerfile& file_;
   const ResolvedImages& resolved_;
   Outline& outline_;
-  std::map<int, std::vector<ImageKey>> images_;
+  std::map<int, std::vector<ImageUse>> images_;
 };
 
 absl::StatusOr<Outline> MakeOutline(const Dockerfile& file, const ResolvedImages& resolved,
@@ -490,8 +501,7 @@ absl::StatusOr<std::optional<absl::Time>> CreatedMax(const PlanBuild& build) {
   return build.file.source->Error(
       given == build.options.build_args.end() ? PositionOfGlobalArg(build.file, kEpochArg)
                                               : SourcePosition{.file = build.file.source->file()},
-      absl::StrCat("invalid SOURCE_DATE_EPOCH: \"", text,
-                   "\" is no number of seconds since 1970",
+      absl::StrCat("invalid SOURCE_DATE_EPOCH: \"", text, "\" is no number of seconds since 1970",
                    given == build.options.build_args.end() ? "" : " (build argument)"));
 }
 
@@ -531,10 +541,35 @@ absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
                                                       const PlanOptions& options) {
   ASSIGN_OR_RETURN(const Outline outline, MakeOutline(file, resolved, options));
   std::vector<ImageKey> missing;
-  for (const ImageKey& image : outline.images) {
-    if (resolved.count(image) == 0) missing.push_back(image);
+  for (const ImageUse& image : outline.images) {
+    if (resolved.count(image.key) == 0) missing.push_back(image.key);
   }
   return missing;
+}
+
+absl::Status UnresolvedImage(const Dockerfile& file, const ResolvedImages& resolved,
+                             const PlanOptions& options, const ImageKey& image,
+                             const absl::Status& error) {
+  ASSIGN_OR_RETURN(const Outline outline, MakeOutline(file, resolved, options));
+  const auto use = std::find_if(outline.images.begin(), outline.images.end(),
+                                [&image](const ImageUse& use) { return use.key == image; });
+  FARM_CHECK(use != outline.images.end()) << image.name;
+  std::vector<std::string> names;  // Of the stages that may be read there.
+  for (int i = 0; i < use->stage; ++i) {
+    const std::string& name = outline.graph.stages()[i].name;
+    if (!name.empty()) names.push_back(name);
+  }
+  const std::string stage = ClosestMatch(use->written, names);
+  absl::Status at = WithCode(
+      error.code(),
+      file.source->Error(
+          use->position,
+          absl::StrCat(
+              error.message(),
+              stage.empty() ? "" : absl::StrCat(" (did you mean the stage ", stage, "?)"))));
+  error.ForEachPayload(
+      [&at](absl::string_view url, const absl::Cord& payload) { at.SetPayload(url, payload); });
+  return at;
 }
 
 absl::StatusOr<Plan> MakePlan(const Dockerfile& file, const ResolvedImages& resolved,

@@ -55,6 +55,14 @@ absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
                                                       const ResolvedImages& resolved,
                                                       const PlanOptions& options);
 
+// `error`, which came of resolving `image`, one of those that ImagesToResolve() named for these
+// arguments (some more may be resolved since): with the position of the first line that names it,
+// and with the stage that this line may mean, as a name that is no stage's is an image's. Code and
+// payloads stay.
+absl::Status UnresolvedImage(const Dockerfile& file, const ResolvedImages& resolved,
+                             const PlanOptions& options, const ImageKey& image,
+                             const absl::Status& error);
+
 // Lowers the target and the stages that it needs. `resolved` is keyed by what ImagesToResolve()
 // named. Pure: equal arguments give equal plans.
 // INVALID_ARGUMENT with a position for what is wrong in the Dockerfile or the options;

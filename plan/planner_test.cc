@@ -288,6 +288,33 @@ TEST(ImagesToResolveTest, ATmpfsReadsNoImage) {
   EXPECT_OK(MakePlan(file, {}, OnAmd64()));
 }
 
+TEST(UnresolvedImageTest, TheErrorHasThePositionAndTheStageThatMayBeMeant) {
+  const Dockerfile file = Parse(
+      "FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /a /a\nCOPY --from=biuld /b /b\n"
+      "FROM scratch AS later\n");
+  PlanOptions options = OnAmd64();
+  options.target = "1";
+  const ImageKey image{"docker.io/library/biuld:latest", "linux/amd64"};
+  const absl::Status status =
+      UnresolvedImage(file, {}, options, image, absl::NotFoundError("no such image"));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kNotFound,
+                               "Dockerfile:3:1: no such image (did you mean the stage build?)"));
+  std::string line;
+  ASSERT_TRUE(PositionOf(status, &line).has_value());
+  EXPECT_EQ(line, "COPY --from=biuld /a /a");
+}
+
+TEST(UnresolvedImageTest, ABaseMayMeanAStageBeforeIt) {
+  const ImageKey image{"docker.io/library/bild:latest", "linux/amd64"};
+  EXPECT_THAT(UnresolvedImage(Parse("FROM scratch AS build\nFROM bild\n"), {}, OnAmd64(), image,
+                              absl::UnavailableError("registry")),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       "Dockerfile:2:1: registry (did you mean the stage build?)"));
+  EXPECT_THAT(UnresolvedImage(Parse("FROM bild\nFROM scratch AS build\nCOPY --from=0 /a /a\n"), {},
+                              OnAmd64(), image, absl::UnavailableError("registry")),
+              StatusIs(absl::StatusCode::kUnavailable, "Dockerfile:1:1: registry"));
+}
+
 TEST(MakePlanTest, AnImageThatIsNotResolvedIsFailedPrecondition) {
   EXPECT_THAT(MakePlan(Parse("FROM alpine\n"), {}, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition));
