@@ -263,15 +263,14 @@ void CheckBasePlatform(const Instruction& from, const std::string& image,
 
 void LintStages(const Dockerfile& file, const StageGraph& graph, const LintOptions& options,
                 LintWarningList& out) {
-  LintWarningList unheard(LintConfig(), file);
   const absl::StatusOr<int> target = graph.FindTarget(options.stages.target);
   std::vector<bool> judged(graph.stages().size(), true);
   if (options.target_only && target.ok()) judged = graph.Needed(*target);
 
   std::vector<StageLinter::State> states;
   for (const Stage& stage : graph.stages()) {
-    LintWarningList& found = judged[stage.index] ? out : unheard;
-    StageLinter::State state;
+    StageLinter::State& state = states.emplace_back();
+    if (!judged[stage.index]) continue;  // Nor is any that is judged built on it.
     if (stage.base.kind == SourceRef::Kind::kStage) {
       state = states[stage.base.stage];
     } else if (stage.base.kind == SourceRef::Kind::kImage && options.base_image != nullptr) {
@@ -280,13 +279,13 @@ void LintStages(const Dockerfile& file, const StageGraph& graph, const LintOptio
       if (std::optional<LintBaseImage> image = options.base_image(stage.base, platform);
           image.has_value()) {
         CheckBasePlatform(file.instructions[stage.begin - 1], stage.base.image, platform,
-                          image->platform, found);
+                          image->platform, out);
         state.env = std::move(image->env);
         state.has_shell = image->has_shell;
       }
     }
     state.env.emplace("PATH", kDefaultPath);
-    states.push_back(StageLinter(file, graph, options, std::move(state), found).Run(stage));
+    state = StageLinter(file, graph, options, std::move(state), out).Run(stage);
   }
 }
 
