@@ -518,6 +518,23 @@ TEST_F(BuildSessionTest, AnImportedTarIsAnImageThatFromFinds) {
   EXPECT_THAT(ConfigOf(built), HasSubstr("/bin/bash"));
 }
 
+TEST_F(BuildSessionTest, AnImageThatCannotBeHadIsToldWithItsLineAndTheStageThatMayBeMeant) {
+  const v1::BuildFinished done =
+      Build("FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /a /a\n");
+  EXPECT_THAT(done.error().message(), HasSubstr("Dockerfile:3:1: "));
+  EXPECT_THAT(done.error().message(), HasSubstr("(did you mean the stage build?)"));
+  EXPECT_THAT(Names(v1::StepFinished::OUTCOME_FAILED),
+              ElementsAre("[internal] load metadata for docker.io/library/biuld:latest"));
+}
+
+TEST_F(BuildSessionTest, SourceDateEpochIsTheLatestTimeOfTheImage) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  (*request.mutable_build_args())["SOURCE_DATE_EPOCH"] = "0";
+  const v1::BuildFinished done = Build(request);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(ConfigOf(done), HasSubstr("\"created\":\"1970-01-01T00:00:00Z\""));
+}
+
 TEST_F(BuildSessionTest, PushCompressesAndPushesEachLayer) {
   v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
   request.add_tags("localhost:5000/app:v1");
