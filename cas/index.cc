@@ -1,12 +1,23 @@
 #include "cas/index.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/sha256.h"
 
 namespace farm {
 namespace {
 
-constexpr size_t kPartBytesMax = 0xFFFF;
+// As a length: what follows is the SHA-256 of a part that is this long or longer.
+constexpr size_t kHashed = 0xFFFF;
+constexpr size_t kHashBytes = 32;
+
+void AppendPart(size_t length, absl::string_view bytes, std::string& key) {
+  key.push_back(static_cast<char>(length >> 8));
+  key.push_back(static_cast<char>(length & 0xFF));
+  key.append(bytes.data(), bytes.size());
+}
 
 }  // namespace
 
@@ -55,14 +66,15 @@ IndexBatch& IndexBatch::Delete(IndexTable table, absl::string_view key) {
 
 std::string IndexKey(std::initializer_list<absl::string_view> parts) {
   size_t size = 0;
-  for (const absl::string_view part : parts) size += 2 + part.size();
+  for (const absl::string_view part : parts) size += 2 + std::min(part.size(), kHashed);
   std::string key;
   key.reserve(size);
   for (const absl::string_view part : parts) {
-    FARM_CHECK_LE(part.size(), kPartBytesMax) << "part of an index key";
-    key.push_back(static_cast<char>(part.size() >> 8));
-    key.push_back(static_cast<char>(part.size() & 0xFF));
-    key.append(part.data(), part.size());
+    if (part.size() < kHashed) {
+      AppendPart(part.size(), part, key);
+    } else {
+      AppendPart(kHashed, DigestOf(part).raw(), key);
+    }
   }
   return key;
 }
@@ -71,8 +83,8 @@ absl::StatusOr<std::vector<std::string>> IndexKeyParts(absl::string_view key) {
   std::vector<std::string> parts;
   while (!key.empty()) {
     if (key.size() < 2) return absl::DataLossError("index key ends within a length");
-    const size_t size =
-        static_cast<unsigned char>(key[0]) << 8 | static_cast<unsigned char>(key[1]);
+    size_t size = static_cast<unsigned char>(key[0]) << 8 | static_cast<unsigned char>(key[1]);
+    if (size == kHashed) size = kHashBytes;
     key.remove_prefix(2);
     if (size > key.size()) {
       return absl::DataLossError(absl::StrCat("index key has a part of ", size, " bytes, but only ",

@@ -24,7 +24,7 @@ enum class IndexTable {
   kImage,     // domain, manifest digest -> ImageRecord
   kTag,       // domain, canonical reference -> TagRecord
   kPin,       // what a session or lease holds
-  kDuration,  // step name -> how long it took, for the scheduler
+  kDuration,  // domain, hash of a step's name -> ActionRecord of its last run, without a result
   kReapi,     // action results uploaded by REAPI clients
 };
 inline constexpr int kIndexTables = 10;
@@ -85,7 +85,8 @@ class Index {
 // A key of parts, in which no part can be mistaken for another: each part is written with its
 // length (2 bytes, big endian) before it. The first part of every key but kMeta's and kBlob's is
 // the trust domain. Keys with equal first parts are neighbours, so IndexKey({domain}) is a prefix
-// for scans. A part has at most 65,535 bytes: callers bound what comes from outside before.
+// for scans. A part of 65,535 bytes or more, which only what comes from outside can have, stands in
+// the key as its SHA-256: of such a part IndexKeyParts() gives the 32 bytes of that.
 std::string IndexKey(std::initializer_list<absl::string_view> parts);
 // The parts of such a key; DATA_LOSS if it is none.
 absl::StatusOr<std::vector<std::string>> IndexKeyParts(absl::string_view key);

@@ -375,6 +375,20 @@ TEST(IndexKeyTest, PartsComeBackAndCannotBeMistaken) {
   EXPECT_NE(IndexKey({"mainly", "x"}).rfind(IndexKey({"main"}), 0), 0u);
 }
 
+// What comes from outside may have any length.
+TEST(IndexKeyTest, ALongPartStandsAsItsHash) {
+  const std::string longest(65'534, 'x');
+  EXPECT_THAT(IndexKeyParts(IndexKey({"main", longest})),
+              IsOkAndHolds(testing::ElementsAre("main", longest)));
+  for (const size_t size : {65'535, 65'536, 1'000'000}) {
+    const std::string part(size, 'x');
+    const std::string hash(DigestOf(part).raw());
+    EXPECT_THAT(IndexKeyParts(IndexKey({"main", part, "y"})),
+                IsOkAndHolds(testing::ElementsAre("main", hash, "y")));
+    EXPECT_NE(IndexKey({part}), IndexKey({hash}));
+  }
+}
+
 TEST(IndexKeyTest, WhatIsNoKeyIsDataLoss) {
   EXPECT_THAT(IndexKeyParts(std::string("\0", 1)), StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_THAT(IndexKeyParts(std::string("\0\x05"

@@ -226,6 +226,14 @@ class BuildSessionTest : public testing::Test {
     return found;
   }
 
+  std::string Reasons() const {
+    std::string reasons;
+    for (const v1::BuildEvent& event : events_) {
+      absl::StrAppend(&reasons, absl::StrJoin(event.step_started().reasons(), "; "));
+    }
+    return reasons;
+  }
+
   std::string domain_ = "main";
   int builds_ = 0;
   std::optional<v1::Digest> context_;
@@ -482,11 +490,16 @@ TEST_F(BuildSessionTest, ExplainNamesWhatIsNew) {
   v1::StartBuildRequest request = Request("FROM scratch\nENV A=2\nRUN one\n");
   request.set_explain(true);
   Build(request);
-  std::string reasons;
-  for (const v1::BuildEvent& event : events_) {
-    absl::StrAppend(&reasons, absl::StrJoin(event.step_started().reasons(), "; "));
-  }
-  EXPECT_THAT(reasons, HasSubstr("variable A"));
+  EXPECT_THAT(Reasons(), HasSubstr("variable A"));
+}
+
+TEST_F(BuildSessionTest, AScriptOfAnyLengthIsBuiltAndExplained) {
+  const std::string run = "RUN <<EOF\n" + std::string(100'000, 'x') + "\nEOF\n";
+  EXPECT_FALSE(Build("FROM scratch\nENV A=1\n" + run).has_error());
+  v1::StartBuildRequest request = Request("FROM scratch\nENV A=2\n" + run);
+  request.set_explain(true);
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_THAT(Reasons(), HasSubstr("variable A"));
 }
 
 TEST_F(BuildSessionTest, RunIsRefusedWhereTheFarmHasNoNetworkForIt) {

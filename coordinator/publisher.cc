@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/digest_proto.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "cas/small_blob_store.h"
 
@@ -20,6 +21,11 @@ absl::StatusOr<Record> GetRecord(Index& index, IndexTable table, const std::stri
     return absl::DataLossError("a record of the index does not parse");
   }
   return record;
+}
+
+// By its hash: an alias has the text of an instruction in it, which may be a script of any length.
+std::string AliasKey(absl::string_view domain, absl::string_view alias) {
+  return IndexKey({domain, DigestOf(alias).raw()});
 }
 
 std::vector<Digest> BlobsOf(const v1::StepResult& result) {
@@ -75,7 +81,7 @@ absl::Status Publisher::Publish(const Entry& entry) {
   v1::ActionRecord last = entry.record;
   last.clear_result();
   for (const std::string& alias : entry.aliases) {
-    batch.Put(IndexTable::kDuration, IndexKey({entry.domain, alias}), last.SerializeAsString());
+    batch.Put(IndexTable::kDuration, AliasKey(entry.domain, alias), last.SerializeAsString());
   }
   if (!batch.writes().empty()) {
     RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kOrdered));
@@ -130,7 +136,7 @@ absl::Status Publisher::AddLayer(absl::string_view domain, const v1::LayerRecord
 
 absl::StatusOr<v1::ActionRecord> Publisher::FindLastRun(absl::string_view domain,
                                                         absl::string_view alias) {
-  return GetRecord<v1::ActionRecord>(index_, IndexTable::kDuration, IndexKey({domain, alias}));
+  return GetRecord<v1::ActionRecord>(index_, IndexTable::kDuration, AliasKey(domain, alias));
 }
 
 }  // namespace farm
