@@ -29,11 +29,11 @@ absl::StatusOr<v1::ActionRecord> CompletenessCheckingActionCache::Get(absl::stri
   }
   if (record.result().has_layer()) {
     const v1::LayerResult& layer = record.result().layer();
-    ASSIGN_OR_RETURN(const Digest diff_id, NamedDigest(layer.diff_id()));
+    RETURN_IF_ERROR(NamedDigest(layer.diff_id()).status());
     ASSIGN_OR_RETURN(const Digest table, NamedDigest(layer.table()));
     ASSIGN_OR_RETURN(const Digest form, NamedDigest(layer.form().digest()));
     RETURN_IF_ERROR(CheckBlob(table)) << "step " << key.hex();
-    RETURN_IF_ERROR(CheckLayerBytes(domain, diff_id, form)) << "step " << key.hex();
+    RETURN_IF_ERROR(CheckBlob(form)) << "step " << key.hex();
   }
   return record;
 }
@@ -46,23 +46,6 @@ absl::Status CompletenessCheckingActionCache::Put(absl::string_view domain, cons
 absl::Status CompletenessCheckingActionCache::CheckBlob(const Digest& digest) {
   ASSIGN_OR_RETURN(const std::vector<Digest> missing, blobs_.FindMissing({digest}));
   return missing.empty() ? absl::OkStatus() : BlobNotFound(digest);
-}
-
-absl::Status CompletenessCheckingActionCache::CheckLayerBytes(absl::string_view domain,
-                                                              const Digest& diff_id,
-                                                              const Digest& form) {
-  const absl::Status status = CheckBlob(form);
-  if (!absl::IsNotFound(status)) return status;
-  const absl::StatusOr<std::string> bytes =
-      index_.Get(IndexTable::kLayer, IndexKey({domain, diff_id.raw()}));
-  v1::LayerRecord record;
-  if (!bytes.ok() || !record.ParseFromString(*bytes)) return status;
-  if (record.sources_size() > 0) return absl::OkStatus();
-  for (const v1::Descriptor& other : record.forms()) {
-    const absl::StatusOr<Digest> digest = DigestFromProto(other.digest());
-    if (digest.ok() && CheckBlob(*digest).ok()) return absl::OkStatus();
-  }
-  return status;
 }
 
 }  // namespace farm

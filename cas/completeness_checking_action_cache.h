@@ -3,7 +3,6 @@
 
 #include "cas/action_cache.h"
 #include "cas/blob_store.h"
-#include "cas/index.h"
 
 namespace farm {
 
@@ -12,14 +11,14 @@ namespace farm {
 //
 //   a blob (compress, flatten)  is in the CAS
 //   a layer's table             is in the CAS
-//   a layer's bytes             are in the CAS in the record's form, or in another one that the
-//                               layer's LayerRecord names, or a registry has them according to it
+//   a layer's bytes             are in the CAS in the form that the record names: who reads the
+//                               result learns of no other
 //
 // The look counts as a use of the blobs, so the collector leaves them alone for a while.
 class CompletenessCheckingActionCache final : public ActionCache {
  public:
-  CompletenessCheckingActionCache(ActionCache& inner, BlobStore& blobs, Index& index)
-      : inner_(inner), blobs_(blobs), index_(index) {}
+  CompletenessCheckingActionCache(ActionCache& inner, BlobStore& blobs)
+      : inner_(inner), blobs_(blobs) {}
 
   absl::StatusOr<v1::ActionRecord> Get(absl::string_view domain, const Digest& key) override;
   absl::Status Put(absl::string_view domain, const Digest& key,
@@ -27,11 +26,9 @@ class CompletenessCheckingActionCache final : public ActionCache {
 
  private:
   absl::Status CheckBlob(const Digest& digest);
-  absl::Status CheckLayerBytes(absl::string_view domain, const Digest& diff_id, const Digest& form);
 
   ActionCache& inner_;
   BlobStore& blobs_;
-  Index& index_;
 };
 
 }  // namespace farm

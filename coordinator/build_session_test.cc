@@ -226,6 +226,20 @@ class BuildSessionTest : public testing::Test {
     return found;
   }
 
+  // The blob of the layer that the step gave whose name has `word` in it.
+  Digest TarOf(const std::string& word) {
+    Digest tar;
+    EXPECT_OK(index_.Scan(
+        IndexTable::kAction, "", "", [&](absl::string_view, absl::string_view value) {
+          v1::ActionRecord record;
+          record.ParseFromArray(value.data(), static_cast<int>(value.size()));
+          if (!absl::StrContains(record.name(), word)) return true;
+          tar = *DigestFromProto(record.result().layer().form().digest());
+          return false;
+        }));
+    return tar;
+  }
+
   std::string Reasons() const {
     std::string reasons;
     for (const v1::BuildEvent& event : events_) {
@@ -243,7 +257,7 @@ class BuildSessionTest : public testing::Test {
   MemoryBlobStore blobs_{clock_};
   MemoryIndex index_;
   IndexedActionCache all_actions_{index_};
-  CompletenessCheckingActionCache actions_{all_actions_, blobs_, index_};
+  CompletenessCheckingActionCache actions_{all_actions_, blobs_};
   Publisher publisher_{blobs_, index_, actions_};
   TableCache tables_{blobs_, 1000};
   ImageStore images_{blobs_, index_, clock_};
@@ -407,28 +421,23 @@ TEST_F(BuildSessionTest, ALostLayerIsMadeAgain) {
   const std::string dockerfile = "FROM scratch\nRUN one\nRUN two\n";
   Build(dockerfile);
   // The layer of "one" is gone from the store: its step is no hit any more.
-  const Digest key = [&] {
-    std::string raw;
-    EXPECT_OK(
-        index_.Scan(IndexTable::kAction, "", "", [&](absl::string_view, absl::string_view value) {
-          v1::ActionRecord record;
-          record.ParseFromArray(value.data(), static_cast<int>(value.size()));
-          if (absl::StrContains(record.name(), "one")) {
-            raw = record.result().layer().form().digest().hash();
-          }
-          return true;
-        }));
-    return *Digest::FromHex(raw, 0);
-  }();
-  Digest lost;
-  EXPECT_OK(blobs_.ForEachBlob([&](const CollectableBlobStore::BlobInfo& info) {
-    if (info.digest.hash() == key.hash()) lost = info.digest;
-    return true;
-  }));
-  ASSERT_OK(blobs_.Delete(lost));
+  ASSERT_OK(blobs_.Delete(TarOf("one")));
   const v1::BuildFinished done = Build(dockerfile);
   EXPECT_FALSE(done.has_error()) << done.error().message();
   EXPECT_THAT(worker_.ran, ElementsAre("one"));
+}
+
+// Workers are told of the tar alone.
+TEST_F(BuildSessionTest, ALostTarIsMadeAgainThoughTheLayerIsThereCompressed) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_tags("localhost:5000/app:v1");
+  request.add_exports()->set_kind(v1::Export::KIND_PUSH);
+  worker_.registry = &registry_;
+  ASSERT_FALSE(Build(request).has_error());
+  ASSERT_OK(blobs_.Delete(TarOf("one")));
+  const v1::BuildFinished done = Build("FROM scratch\nRUN one\nRUN two\n");
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("one", "two"));
 }
 
 TEST_F(BuildSessionTest, AWorkerThatFindsABlobDamagedHasItMadeAgain) {

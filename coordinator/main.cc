@@ -145,7 +145,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
                                   .last_use_resolution = LastUseResolutionFor(grace)}));
   SmallBlobStore blobs(clock, *index, *disk, {.last_use_resolution = LastUseResolutionFor(grace)});
   IndexedActionCache all_actions(*index);
-  CompletenessCheckingActionCache actions(all_actions, blobs, *index);
+  CompletenessCheckingActionCache actions(all_actions, blobs);
   Publisher publisher(blobs, *index, actions);
   TableCache tables(blobs, kTableCacheEntriesMax);
   ImageStore images(blobs, *index, clock);
