@@ -31,7 +31,7 @@ class LiveSet {
   virtual ~LiveSet() = default;
   // Never to be removed now: a tagged image, an open session or a lease names it.
   virtual bool IsPinned(const Digest& digest) const = 0;
-  // What Measure() counts it as: "image", "step", "context", "other".
+  // What Measure() counts it as.
   virtual absl::string_view KindOf(const Digest& digest) const = 0;
 };
 

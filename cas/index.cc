@@ -37,8 +37,6 @@ absl::string_view IndexTableName(IndexTable table) {
       return "image";
     case IndexTable::kTag:
       return "tag";
-    case IndexTable::kPin:
-      return "pin";
     case IndexTable::kDuration:
       return "duration";
     case IndexTable::kReapi:

@@ -23,11 +23,10 @@ enum class IndexTable {
   kAdoption,  // domain, parent chainID, canonical digest -> StepResult
   kImage,     // domain, manifest digest -> ImageRecord
   kTag,       // domain, canonical reference -> TagRecord
-  kPin,       // what a session or lease holds
   kDuration,  // domain, hash of a step's name -> ActionRecord of its last run, without a result
   kReapi,     // action results uploaded by REAPI clients
 };
-inline constexpr int kIndexTables = 10;
+inline constexpr int kIndexTables = 9;
 
 absl::string_view IndexTableName(IndexTable table);
 

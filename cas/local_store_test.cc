@@ -16,7 +16,6 @@
 #include "base/sha256.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
-#include "cas/caching_blob_store.h"
 #include "cas/completeness_checking_action_cache.h"
 #include "cas/disk_blob_store.h"
 #include "cas/indexed_action_cache.h"
@@ -226,32 +225,6 @@ TEST(SmallBlobStoreTest, ADamagedUseRecordMakesABlobMissingUntilItIsPutAgain) {
       Index::Durability::kOrdered));
   EXPECT_THAT(store.FindMissing({digest}), IsOkAndHolds(SizeIs(1)));
   EXPECT_OK(PutBytes(store, "abc"));
-  EXPECT_THAT(GetBytes(store, digest), IsOkAndHolds("abc"));
-}
-
-TEST(CachingBlobStoreTest, ReadsFromTheRemoteOnceAndThenFromTheLocal) {
-  FakeClock clock;
-  TempDir dir;
-  MemoryBlobStore local(clock);
-  MemoryBlobStore remote(clock);
-  CachingBlobStore store(local, remote, {.temporary_dir = dir.path()});
-  ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(remote, "abc"));
-  EXPECT_THAT(GetBytes(store, digest), IsOkAndHolds("abc"));
-  ASSERT_OK(remote.Delete(digest));
-  EXPECT_THAT(GetBytes(store, digest), IsOkAndHolds("abc"));
-  EXPECT_THAT(store.FindMissing({digest}), IsOkAndHolds(SizeIs(1))) << "the remote has the truth";
-  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
-}
-
-TEST(CachingBlobStoreTest, ADamagedLocalBlobIsFetchedAgain) {
-  FakeClock clock;
-  TempDir dir;
-  MemoryBlobStore local(clock);
-  MemoryBlobStore remote(clock);
-  CachingBlobStore store(local, remote, {.temporary_dir = dir.path()});
-  ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(remote, "abc"));
-  ASSERT_OK(GetBytes(store, digest));
-  local.Damage(digest);
   EXPECT_THAT(GetBytes(store, digest), IsOkAndHolds("abc"));
 }
 

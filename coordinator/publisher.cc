@@ -116,14 +116,6 @@ absl::Status Publisher::AddLayer(absl::string_view domain, const v1::LayerRecord
           [&](const v1::Descriptor& f) { return f.digest().hash() == form.digest().hash(); });
       if (!known) *record.add_forms() = form;
     }
-    for (const v1::RegistrySource& source : layer.sources()) {
-      const bool known = std::any_of(
-          record.sources().begin(), record.sources().end(), [&](const v1::RegistrySource& s) {
-            return s.repository() == source.repository() &&
-                   s.blob().digest().hash() == source.blob().digest().hash();
-          });
-      if (!known) *record.add_sources() = source;
-    }
     const std::string after = record.SerializeAsString();
     if (before == after) return absl::OkStatus();
     IndexBatch batch;

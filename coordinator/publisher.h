@@ -43,7 +43,7 @@ class Publisher {
 
   // What the farm knows of a layer. NOT_FOUND.
   absl::StatusOr<v1::LayerRecord> FindLayer(absl::string_view domain, const Digest& diff_id);
-  // Adds forms and sources to the record of a layer, or makes one.
+  // Adds forms to the record of a layer, or makes one.
   absl::Status AddLayer(absl::string_view domain, const v1::LayerRecord& layer);
 
   // The step that ran last under `alias`, without its result: for --explain. NOT_FOUND.

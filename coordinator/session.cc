@@ -79,9 +79,6 @@ absl::StatusOr<std::vector<Session::FoundLayer>> Session::FindLayers(
     if (absl::StatusOr<v1::LayerRecord> record = farm.publisher.FindLayer(domain, diff_id);
         record.ok()) {
       *layer.ref.mutable_diff_id() = record->diff_id();
-      if (!layer.source.has_value() && record->sources_size() > 0) {
-        layer.source = record->sources(0);
-      }
       absl::StatusOr<Digest> table = DigestFromProto(record->table());
       if (table.ok() && !table->empty()) {
         std::vector<Digest> wanted = {*table};

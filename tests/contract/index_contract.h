@@ -57,7 +57,7 @@ TEST_P(IndexContract, GivesBackWhatWasPut) {
   const std::string value("\0v\0", 3);
   ASSERT_OK(index_.Apply(IndexBatch().Put(IndexTable::kTag, key, value), kOrdered));
   EXPECT_THAT(index_.Get(IndexTable::kTag, key), IsOkAndHolds(value));
-  EXPECT_THAT(index_.Get(IndexTable::kPin, key), StatusIs(absl::StatusCode::kNotFound))
+  EXPECT_THAT(index_.Get(IndexTable::kImage, key), StatusIs(absl::StatusCode::kNotFound))
       << "tables are apart";
 }
 
@@ -78,15 +78,15 @@ TEST_P(IndexContract, AnEmptyValueIsAnEntry) {
 TEST_P(IndexContract, ABatchMayWriteToManyTables) {
   ASSERT_OK(index_.Apply(IndexBatch()
                              .Put(IndexTable::kTag, "a", "1")
-                             .Put(IndexTable::kPin, "b", "2")
+                             .Put(IndexTable::kImage, "b", "2")
                              .Put(IndexTable::kTag, "a", "3")
-                             .Put(IndexTable::kPin, "c", "4")
-                             .Delete(IndexTable::kPin, "c")
-                             .Delete(IndexTable::kPin, "never there"),
+                             .Put(IndexTable::kImage, "c", "4")
+                             .Delete(IndexTable::kImage, "c")
+                             .Delete(IndexTable::kImage, "never there"),
                          kOrdered));
   EXPECT_THAT(index_.Get(IndexTable::kTag, "a"), IsOkAndHolds("3")) << "in the order of the batch";
-  EXPECT_THAT(index_.Get(IndexTable::kPin, "b"), IsOkAndHolds("2"));
-  EXPECT_THAT(index_.Get(IndexTable::kPin, "c"), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(index_.Get(IndexTable::kImage, "b"), IsOkAndHolds("2"));
+  EXPECT_THAT(index_.Get(IndexTable::kImage, "c"), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_P(IndexContract, OneFailedExpectationMakesTheWholeBatchANoOp) {
@@ -94,7 +94,7 @@ TEST_P(IndexContract, OneFailedExpectationMakesTheWholeBatchANoOp) {
   for (const auto durability : {kOrdered, kSynced}) {
     EXPECT_THAT(index_.Apply(IndexBatch()
                                  .Expect(IndexTable::kTag, "a", "1")
-                                 .Expect(IndexTable::kPin, "absent", "2")
+                                 .Expect(IndexTable::kImage, "absent", "2")
                                  .Put(IndexTable::kTag, "a", "9")
                                  .Put(IndexTable::kTag, "b", "9"),
                              durability),

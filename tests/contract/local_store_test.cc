@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 
-#include "cas/caching_blob_store.h"
 #include "cas/disk_blob_store.h"
 #include "cas/memory_blob_store.h"
 #include "cas/memory_index.h"
@@ -103,20 +102,6 @@ class SmallCase final : public BlobStoreCase {
   SmallBlobStore store_{clock_, *index_, *large_};
 };
 
-// An empty cache before a store, both in memory.
-class CachingCase final : public BlobStoreCase {
- public:
-  BlobStore& store() override { return store_; }
-  int64_t blob_bytes_max() const override { return kBlobBytesMax; }
-
- private:
-  FakeClock clock_;
-  MemoryBlobStore local_{clock_, {.blob_bytes_max = kBlobBytesMax}};
-  MemoryBlobStore remote_{clock_, {.blob_bytes_max = kBlobBytesMax}};
-  TempDir dir_;
-  CachingBlobStore store_{local_, remote_, {.temporary_dir = dir_.path()}};
-};
-
 class VerifyingCase final : public BlobStoreCase {
  public:
   BlobStore& store() override { return store_; }
@@ -140,7 +125,6 @@ INSTANTIATE_TEST_SUITE_P(SmallInMemoryIndex, BlobStoreContract,
                          testing::Values(&Make<SmallCase<MemoryIndex>>));
 INSTANTIATE_TEST_SUITE_P(SmallInRocksDb, BlobStoreContract,
                          testing::Values(&Make<SmallCase<RocksDbIndex>>));
-INSTANTIATE_TEST_SUITE_P(Caching, BlobStoreContract, testing::Values(&Make<CachingCase>));
 INSTANTIATE_TEST_SUITE_P(Verifying, BlobStoreContract, testing::Values(&Make<VerifyingCase>));
 
 class MemoryIndexCase final : public IndexCase {
