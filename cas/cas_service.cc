@@ -289,8 +289,8 @@ class WriteCall final : public grpc::ServerReadReactor<bytestream::WriteRequest>
       StartRead(&request_);
       return;
     }
-    // Only what is wrong with the bytes ends the upload; others may go on with it.
-    if (absl::IsInvalidArgument(next.status()) && !name_.empty()) backend_.uploads.Remove(name_);
+    // Before its end only what is wrong with the bytes ends the upload; others may go on with it.
+    if (absl::IsInvalidArgument(next.status())) Forget();
     upload_.reset();
     Finish(ToGrpcStatus(next.status()));
   }
@@ -304,8 +304,9 @@ class WriteCall final : public grpc::ServerReadReactor<bytestream::WriteRequest>
     }
     RETURN_IF_ERROR(upload_->Append(writer_, request_.write_offset(), request_.data()));
     if (!request_.finish_write()) return Next::kReadMore;
-    RETURN_IF_ERROR(upload_->Finish(writer_, backend_.blobs));
-    backend_.uploads.Remove(name_);
+    const absl::Status finished = upload_->Finish(writer_, backend_.blobs);
+    Forget();  // Whatever became of it: one that failed is begun anew.
+    RETURN_IF_ERROR(finished);
     response_.set_committed_size(upload_->digest().size_bytes());
     return Next::kFinish;
   }
@@ -324,6 +325,10 @@ class WriteCall final : public grpc::ServerReadReactor<bytestream::WriteRequest>
     ASSIGN_OR_RETURN(upload_, backend_.uploads.Open(name_, resource.digest));
     writer_ = upload_->TakeOver();
     return Next::kReadMore;
+  }
+
+  void Forget() {
+    if (upload_ != nullptr) backend_.uploads.Remove(name_, upload_);
   }
 
   Backend& backend_;

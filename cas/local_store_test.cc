@@ -409,6 +409,25 @@ TEST_F(UploadTableTest, TheNewestWriterWins) {
   EXPECT_OK(GetBytes(blobs_, digest_));
 }
 
+TEST_F(UploadTableTest, AFinishedUploadTakesNothingMoreWhateverBecameOfIt) {
+  MemoryBlobStore too_small(clock_, {.blob_bytes_max = 10});
+  const std::shared_ptr<Upload> upload = table_.Open("a", digest_).value();
+  const int64_t writer = upload->TakeOver();
+  ASSERT_OK(upload->Append(writer, 0, bytes_));
+  EXPECT_THAT(upload->Finish(writer, too_small), StatusIs(absl::StatusCode::kResourceExhausted));
+  const int64_t late = upload->TakeOver();
+  EXPECT_THAT(upload->Append(late, 0, bytes_), StatusIs(absl::StatusCode::kAborted));
+  EXPECT_THAT(upload->Finish(late, blobs_), StatusIs(absl::StatusCode::kAborted));
+}
+
+TEST_F(UploadTableTest, RemovingAnUploadLeavesTheOneThatTookItsName) {
+  const std::shared_ptr<Upload> first = table_.Open("a", digest_).value();
+  table_.Remove("a", first);
+  const std::shared_ptr<Upload> second = table_.Open("a", digest_).value();
+  table_.Remove("a", first);
+  EXPECT_EQ(table_.Find("a"), second);
+}
+
 TEST_F(UploadTableTest, MoreBytesThanTheDigestSaysAreRefused) {
   const std::shared_ptr<Upload> upload = table_.Open("a", digest_).value();
   EXPECT_THAT(upload->Append(upload->TakeOver(), 0, bytes_ + "x"),
@@ -437,7 +456,7 @@ TEST_F(UploadTableTest, AnAbandonedUploadLeavesNoFile) {
     const std::shared_ptr<Upload> upload = table_.Open("a", digest_).value();
     ASSERT_OK(upload->Append(upload->TakeOver(), 0, bytes_.substr(0, 10)));
     EXPECT_FALSE(std::filesystem::is_empty(dir_.path()));
-    table_.Remove("a");
+    table_.Remove("a", upload);
   }
   EXPECT_TRUE(std::filesystem::is_empty(dir_.path()));
 }

@@ -17,11 +17,6 @@ namespace {
 constexpr int64_t kMemoryBytesMax = 64 * 1024;
 constexpr absl::Duration kSweepInterval = absl::Minutes(1);
 
-absl::Status TakenOver(const Digest& digest) {
-  return absl::AbortedError(
-      absl::StrCat("a newer call goes on with the upload of blob ", digest.oci()));
-}
-
 }  // namespace
 
 Upload::~Upload() {
@@ -40,7 +35,7 @@ int64_t Upload::committed_bytes() {
 
 absl::Status Upload::Append(int64_t writer, int64_t offset, absl::string_view bytes) {
   MutexLock lock(mu_);
-  if (writer != writer_) return TakenOver(digest_);
+  RETURN_IF_ERROR(CheckWriter(writer));
   if (offset < 0 || offset > committed_bytes_) {
     return absl::InvalidArgumentError(absl::StrCat("bytes of blob ", digest_.oci(),
                                                    " come at offset ", offset, ", but only ",
@@ -57,6 +52,15 @@ absl::Status Upload::Append(int64_t writer, int64_t offset, absl::string_view by
   sha256_.Update(bytes);
   committed_bytes_ += static_cast<int64_t>(bytes.size());
   return absl::OkStatus();
+}
+
+absl::Status Upload::CheckWriter(int64_t writer) {
+  if (finished_) {
+    return absl::AbortedError(absl::StrCat("the upload of blob ", digest_.oci(), " is over"));
+  }
+  if (writer == writer_) return absl::OkStatus();
+  return absl::AbortedError(
+      absl::StrCat("a newer call goes on with the upload of blob ", digest_.oci()));
 }
 
 absl::Status Upload::Write(absl::string_view bytes) {
@@ -76,8 +80,8 @@ absl::Status Upload::Write(absl::string_view bytes) {
 
 absl::Status Upload::Finish(int64_t writer, BlobStore& store) {
   MutexLock lock(mu_);
-  if (writer != writer_) return TakenOver(digest_);
-  ++writer_;  // Whatever becomes of it, nobody writes any more.
+  RETURN_IF_ERROR(CheckWriter(writer));
+  finished_ = true;
   RETURN_IF_ERROR(CheckBlobDigest(digest_, sha256_.Finish()));
   if (!file_.valid()) {
     StringSource source(memory_);
@@ -116,9 +120,10 @@ std::shared_ptr<Upload> UploadTable::Find(const std::string& name) {
   return it == uploads_.end() ? nullptr : it->second.upload;
 }
 
-void UploadTable::Remove(const std::string& name) {
+void UploadTable::Remove(const std::string& name, const std::shared_ptr<Upload>& upload) {
   MutexLock lock(mu_);
-  uploads_.erase(name);
+  const auto it = uploads_.find(name);
+  if (it != uploads_.end() && it->second.upload == upload) uploads_.erase(it);
 }
 
 void UploadTable::DropIdle(absl::Time now) {

@@ -30,22 +30,28 @@ class Upload {
   // connection may be dead without anybody knowing yet, gets ABORTED from now on.
   int64_t TakeOver();
   // Bytes that the upload begins with at `offset`; those that it has already are skipped.
-  //   ABORTED           somebody else has taken over
+  //   ABORTED           somebody else has taken over, or the upload has been finished
   //   INVALID_ARGUMENT  there is a gap before `offset`, or more bytes than the digest says
   absl::Status Append(int64_t writer, int64_t offset, absl::string_view bytes);
-  // Gives the blob to `store`. INVALID_ARGUMENT if the bytes do not hash to the digest; ABORTED.
+  // Gives the blob to `store`. Whatever becomes of it, the upload is over then, and ABORTED is the
+  // answer to all that comes: who wants to try again begins a new one.
+  //   INVALID_ARGUMENT  the bytes do not hash to the digest
+  //   ABORTED           as above
+  //   and the errors of BlobStore::Put()
   absl::Status Finish(int64_t writer, BlobStore& store);
 
   int64_t committed_bytes();
   const Digest& digest() const { return digest_; }
 
  private:
+  absl::Status CheckWriter(int64_t writer) FARM_REQUIRES(mu_);
   absl::Status Write(absl::string_view bytes) FARM_REQUIRES(mu_);
 
   const Digest digest_;
   const std::string path_;
   Mutex mu_;
   int64_t writer_ FARM_GUARDED_BY(mu_) = 0;
+  bool finished_ FARM_GUARDED_BY(mu_) = false;
   int64_t committed_bytes_ FARM_GUARDED_BY(mu_) = 0;
   Sha256 sha256_ FARM_GUARDED_BY(mu_);
   std::string memory_ FARM_GUARDED_BY(mu_);
@@ -67,8 +73,8 @@ class UploadTable {
   absl::StatusOr<std::shared_ptr<Upload>> Open(const std::string& name, const Digest& digest);
   // Null if there is none.
   std::shared_ptr<Upload> Find(const std::string& name);
-  // Forgets it; its bytes go with its last user.
-  void Remove(const std::string& name);
+  // Forgets `upload`, if it is still the one under `name`; its bytes go with its last user.
+  void Remove(const std::string& name, const std::shared_ptr<Upload>& upload);
 
  private:
   struct Entry {
