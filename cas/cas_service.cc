@@ -196,6 +196,7 @@ struct Backend {
   CasService::Authorize authorize;
   ReapiActionCache actions;
   UploadTable uploads;
+  int64_t blob_bytes_max;
 };
 
 // --- ByteStream ----------------------------------------------------------------------------------
@@ -315,6 +316,7 @@ class WriteCall final : public grpc::ServerReadReactor<bytestream::WriteRequest>
     resource_name_ = request_.resource_name();
     ASSIGN_OR_RETURN(const BlobResource resource, ParseWriteName(resource_name_));
     ASSIGN_OR_RETURN(const std::string domain, backend_.Domain(context_, resource.instance));
+    RETURN_IF_ERROR(CheckBlobSize(resource.digest, backend_.blob_bytes_max));
     ASSIGN_OR_RETURN(const std::vector<Digest> missing,
                      backend_.blobs.FindMissing({resource.digest}));
     if (missing.empty()) {
@@ -646,7 +648,9 @@ CasService::CasService(BlobStore& blobs, Index& index, Executor& pool, Clock& cl
                        Authorize authorize, Options options)
     : impl_(new Impl{.backend = {blobs, pool, std::move(authorize), ReapiActionCache(index, blobs),
                                  UploadTable(clock, {.dir = std::move(options.spool_dir),
-                                                     .uploads_max = options.uploads_max})}}) {}
+                                                     .uploads_max = options.uploads_max,
+                                                     .spool_bytes_max = options.spool_bytes_max}),
+                                 options.blob_bytes_max}}) {}
 
 CasService::~CasService() = default;
 

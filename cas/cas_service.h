@@ -45,6 +45,8 @@ class CasService {
   struct Options {
     std::string spool_dir;  // for uploads under way; best on the store's file system
     int uploads_max = 1024;
+    int64_t blob_bytes_max = int64_t{64} << 30;    // that of the store: more is refused at once
+    int64_t spool_bytes_max = int64_t{128} << 30;  // of all uploads under way together
   };
 
   // The trust domain that a call acts in, or why it may not. `instance` is what the client wrote as

@@ -420,6 +420,18 @@ TEST_F(UploadTableTest, AFinishedUploadTakesNothingMoreWhateverBecameOfIt) {
   EXPECT_THAT(upload->Finish(late, blobs_), StatusIs(absl::StatusCode::kAborted));
 }
 
+TEST_F(UploadTableTest, TheUploadsTogetherAreBounded) {
+  UploadTable table(clock_, {.dir = dir_.path(), .spool_bytes_max = 150'000});
+  std::shared_ptr<Upload> first = table.Open("a", digest_).value();
+  ASSERT_OK(first->Append(first->TakeOver(), 0, bytes_));
+  const std::shared_ptr<Upload> second = table.Open("b", digest_).value();
+  const int64_t writer = second->TakeOver();
+  EXPECT_THAT(second->Append(writer, 0, bytes_), StatusIs(absl::StatusCode::kResourceExhausted));
+  table.Remove("a", first);
+  first.reset();
+  EXPECT_OK(second->Append(writer, 0, bytes_));
+}
+
 TEST_F(UploadTableTest, RemovingAnUploadLeavesTheOneThatTookItsName) {
   const std::shared_ptr<Upload> first = table_.Open("a", digest_).value();
   table_.Remove("a", first);

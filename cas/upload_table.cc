@@ -19,8 +19,17 @@ constexpr absl::Duration kSweepInterval = absl::Minutes(1);
 
 }  // namespace
 
+absl::Status SpoolBudget::Take(int64_t bytes) {
+  if (left_.fetch_sub(bytes) >= bytes) return absl::OkStatus();
+  left_ += bytes;
+  return absl::ResourceExhaustedError(absl::StrCat("the uploads under way have ", bytes_max_,
+                                                   " bytes, which is the limit "
+                                                   "(spool_bytes_max): try again later"));
+}
+
 Upload::~Upload() {
   if (file_.valid()) unlink(path_.c_str());
+  budget_->GiveBack(committed_bytes_);
 }
 
 int64_t Upload::TakeOver() {
@@ -48,9 +57,14 @@ absl::Status Upload::Append(int64_t writer, int64_t offset, absl::string_view by
     return absl::InvalidArgumentError(absl::StrCat("blob ", digest_.oci(), " has more than its ",
                                                    digest_.size_bytes(), " bytes"));
   }
-  RETURN_IF_ERROR(Write(bytes));
+  const int64_t count = static_cast<int64_t>(bytes.size());
+  RETURN_IF_ERROR(budget_->Take(count));
+  if (absl::Status status = Write(bytes); !status.ok()) {
+    budget_->GiveBack(count);
+    return status;
+  }
   sha256_.Update(bytes);
-  committed_bytes_ += static_cast<int64_t>(bytes.size());
+  committed_bytes_ += count;
   return absl::OkStatus();
 }
 
@@ -109,7 +123,7 @@ absl::StatusOr<std::shared_ptr<Upload>> UploadTable::Open(const std::string& nam
         options_.uploads_max, " uploads are under way, which is the limit (uploads_max)"));
   }
   auto upload = std::make_shared<Upload>(
-      digest, absl::StrCat(options_.dir, "/upload-", getpid(), "-", next_file_++));
+      digest, absl::StrCat(options_.dir, "/upload-", getpid(), "-", next_file_++), budget_);
   uploads_[name] = {upload, now};
   return upload;
 }

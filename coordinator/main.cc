@@ -210,7 +210,11 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
                    if (!caller.ok()) return caller.status();
                    return caller->domain;
                  },
-                 {.spool_dir = disk->temporary_dir()});
+                 {.spool_dir = disk->temporary_dir(),
+                  .blob_bytes_max = config.storage().blob_bytes_max(),
+                  // It lies on the store's disk, and must have room for the largest blob.
+                  .spool_bytes_max = std::max(config.storage().blob_bytes_max(),
+                                              config.storage().high_mark_bytes())});
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;

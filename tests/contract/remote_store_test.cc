@@ -43,7 +43,7 @@ absl::StatusOr<std::string> InstanceIsDomain(const grpc::ServerContextBase&,
 class Server {
  public:
   Server(BlobStore& blobs, Index& index, const std::string& spool_dir)
-      : service_(blobs, index, pool_, clock_, &InstanceIsDomain, {.spool_dir = spool_dir}) {
+      : service_(blobs, index, pool_, clock_, &InstanceIsDomain, {.spool_dir = spool_dir, .blob_bytes_max = kBlobBytesMax}) {
     Start();
   }
   ~Server() { Stop(); }
@@ -379,6 +379,14 @@ TEST_F(ByteStreamTest, WrongBytesEndTheUpload) {
   EXPECT_EQ(Write({Message(name_, 0, wrong, true)}).code, absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Committed(name_), -1);
   EXPECT_THAT(coordinator_.blobs.FindMissing({digest_}), IsOkAndHolds(SizeIs(1)));
+}
+
+TEST_F(ByteStreamTest, ATooLargeBlobIsRefusedByItsName) {
+  const std::string name =
+      WriteName("", "some-uuid", *Digest::FromHex(digest_.hex(), kBlobBytesMax + 1));
+  EXPECT_EQ(Write({Message(name, 0, "its first byte", false)}).code,
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Committed(name), -1);
 }
 
 TEST_F(ByteStreamTest, AnUploadOfWhatIsThereEndsAtOnce) {
