@@ -142,7 +142,10 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
       const std::unique_ptr<DiskBlobStore> disk,
       DiskBlobStore::Open(clock, {.dir = config.state_dir() + "/cas",
                                   .blob_bytes_max = config.storage().blob_bytes_max(),
-                                  .last_use_resolution = LastUseResolutionFor(grace)}));
+                                  .last_use_resolution = LastUseResolutionFor(grace),
+                                  // Only the CAS service gives it files, and hashed each as it
+                                  // came in.
+                                  .trust_files = true}));
   SmallBlobStore blobs(clock, *index, *disk, {.last_use_resolution = LastUseResolutionFor(grace)});
   IndexedActionCache all_actions(*index);
   CompletenessCheckingActionCache actions(all_actions, blobs);
