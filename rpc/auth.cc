@@ -20,6 +20,7 @@ namespace farm {
 namespace {
 
 constexpr char kDefaultDomain[] = "main";
+constexpr char kLocalName[] = "local";
 
 Role OtherRole(Role role) { return role == Role::kClient ? Role::kWorker : Role::kClient; }
 const char* RoleName(Role role) { return role == Role::kClient ? "client" : "worker"; }
@@ -51,6 +52,15 @@ absl::StatusOr<Authenticator> Authenticator::Make(const v1::CoordinatorConfig& c
       const std::string what = absl::StrCat(RoleName(role), " \"", entry.name(), "\"");
       if (entry.name().empty()) {
         return absl::InvalidArgumentError(absl::StrCat(what, ": an enrolled one needs a name"));
+      }
+      if (entry.name() == kLocalName || absl::StrContains(entry.name(), '/')) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            what, ": a name has no slash, and \"", kLocalName,
+            "\" stands for callers that were not asked for credentials: choose another"));
+      }
+      if (role == Role::kWorker && !entry.domain().empty()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(what, ": a domain is for clients; workers run the steps of all domains"));
       }
       if (entry.token_sha256().empty() && entry.common_name().empty()) {
         return absl::InvalidArgumentError(
@@ -98,7 +108,7 @@ absl::StatusOr<Caller> Authenticator::Authenticate(const grpc::ServerContextBase
   }
   const bool over_unix_socket = absl::StartsWith(context.peer(), "unix:");
   if (token.empty() && common_name.empty() && (over_unix_socket || !anyone_enrolled())) {
-    return Caller{"local", role, kDefaultDomain};
+    return Caller{kLocalName, role, kDefaultDomain};
   }
   return absl::UnauthenticatedError(
       token.empty() && common_name.empty()

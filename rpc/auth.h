@@ -29,8 +29,9 @@ struct Caller {
 // Knows who is enrolled. Immutable, so safe for concurrent calls.
 class Authenticator {
  public:
-  // INVALID_ARGUMENT: an entry without a name or without credentials, a token digest that is not
-  // 64 hex digits, or credentials that two entries of one role share.
+  // INVALID_ARGUMENT: an entry without a name or without credentials, a name with a slash or
+  // "local", a worker with a domain, a token digest that is not 64 hex digits, or credentials that
+  // two entries of one role share.
   static absl::StatusOr<Authenticator> Make(const v1::CoordinatorConfig& config);
 
   // The caller in `role`. Credentials are a token ("authorization: Bearer TOKEN") or the common

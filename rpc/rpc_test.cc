@@ -327,5 +327,25 @@ TEST_F(RpcServerTest, EnrolmentWithoutNameOrCredentialsIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("same credentials")));
 }
 
+// An enrolled "local" could report leases in the name of any worker.
+TEST_F(RpcServerTest, ANameThatCouldStandForSomebodyElseIsRefused) {
+  for (const std::string name : {"local", "build/host"}) {
+    config_.clear_clients();
+    Enroll(name, "secret", "");
+    EXPECT_THAT(Authenticator::Make(config_),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("choose another")));
+  }
+}
+
+TEST_F(RpcServerTest, AWorkerWithADomainIsRefused) {
+  v1::ClientConfig::Enrolled* worker = config_.add_workers();
+  worker->set_name("w");
+  worker->set_token_sha256(DigestOf("secret").hex());
+  EXPECT_OK(Authenticator::Make(config_).status());
+  worker->set_domain("team");
+  EXPECT_THAT(Authenticator::Make(config_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("all domains")));
+}
+
 }  // namespace
 }  // namespace farm
