@@ -332,17 +332,21 @@ std::string Scheduler::BestWorker(const JobState& job) const {
   }
   for (const std::string& name : free_) consider(name);
   if (!best.empty()) return best;
-  // Nobody else is left: one that failed may try again.
+  // If nobody else is left, one that failed may try again.
+  for (const auto& [name, worker] : workers_) {
+    if (IsOpen(worker) && Fits(worker, job.job) && !job.avoid.contains(name)) return "";
+  }
   for (const std::string& name : free_) {
-    if (job.avoid.contains(name) && job.avoid.size() >= workers_.size() &&
-        Fits(workers_.at(name), job.job)) {
-      return name;
-    }
+    if (job.avoid.contains(name) && Fits(workers_.at(name), job.job)) return name;
   }
   return "";
 }
 
-bool Scheduler::Fits(const Worker& worker, const Job& job) const {
+bool Scheduler::IsOpen(const Worker& worker) {
+  return worker.report.slots() > 0 && !worker.report.draining();
+}
+
+bool Scheduler::Fits(const Worker& worker, const Job& job) {
   if (job.platform.has_value() &&
       (worker.report.platform().architecture() != job.platform->architecture() ||
        worker.report.platform().os() != job.platform->os())) {

@@ -153,7 +153,9 @@ class Scheduler {
   void Forget(const std::string& worker_name, absl::Status why, std::vector<Event>& events);
   void GrantAll(absl::Time now);
   std::string BestWorker(const JobState& job) const;
-  bool Fits(const Worker& worker, const Job& job) const;
+  // It takes new leases, now or once it has a free slot.
+  static bool IsOpen(const Worker& worker);
+  static bool Fits(const Worker& worker, const Job& job);
   void Enqueue(const std::string& job);
   void Dequeue(const std::string& job);
 

@@ -220,6 +220,32 @@ TEST_F(SchedulerTest, AJobThatWorkersCannotRunIsGivenUpAfterItsAttempts) {
   EXPECT_THAT(events[0].error, StatusIs(absl::StatusCode::kUnavailable));
 }
 
+TEST_F(SchedulerTest, AWorkerThatCouldNotRunAJobTriesAgainIfNoOtherOneCan) {
+  Join("w1");
+  v1::SynchronizeRequest leaving = Report("leaving", 1);
+  leaving.set_draining(true);
+  scheduler_.OnReport(leaving, now_);
+  v1::SynchronizeRequest other = Report("other", 1);
+  other.mutable_platform()->set_architecture("arm64");
+  scheduler_.OnReport(other, now_);
+  Join("none", 0);
+  scheduler_.Submit(Run("make"));
+  Complete("w1", OnlyLease("w1"), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
+  EXPECT_EQ(scheduler_.waiting(), 0);
+}
+
+TEST_F(SchedulerTest, AWorkerThatCouldNotRunAJobLeavesItToOneThatIsBusy) {
+  Join("w2");
+  scheduler_.Submit(Run("long"));
+  Join("w1");
+  scheduler_.Submit(Run("make"));
+  Complete("w1", OnlyLease("w1"), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(scheduler_.LeasesOf("w1").empty());
+  Complete("w2", OnlyLease("w2"));
+  EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/make");
+}
+
 TEST_F(SchedulerTest, AnErrorThatEveryWorkerWouldHaveEndsTheJob) {
   Join("w1");
   scheduler_.Submit(Run("make"));
