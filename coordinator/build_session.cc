@@ -424,14 +424,6 @@ void BuildSession::OnKeyed(int index, Keyed keyed) {
 
 void BuildSession::RunPlanStep(int index, Keyed keyed) {
   const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
-  if (step.identity.has_run() && !farm_.runner.MayRun(step.identity.platform())) {
-    return OnStepError(
-        index,
-        ErrorAt(step.position,
-                absl::StrCat("RUN on ", PlatformFromProto(step.identity.platform()).ToString(),
-                             ": no worker of this farm has that platform"),
-                step.source_line));
-  }
   StepRun run;
   run.step = nodes_[static_cast<size_t>(index)].step;
   run.lookup = false;  // It was looked up when its key was made.
@@ -454,6 +446,11 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   execution.set_cache_scope(domain());
   execution.set_name(step.name);
   execution.set_network(farm_.run_network_default);
+  if (const absl::Status can = farm_.runner.CheckCanRun(request.spec); !can.ok()) {
+    return Fail(ErrorAt(step.position, absl::StrCat(step.name, ": ", can.message()),
+                        step.source_line),
+                run.step);
+  }
   *execution.mutable_extra_hosts() = request_.extra_hosts();
   for (const std::string& proxy : plan_->proxy_env) execution.add_extra_env(proxy);
   for (const auto& [name, value] : request_.proxy_args()) {

@@ -314,9 +314,33 @@ TEST_F(BuildSessionTest, ARunForAnotherPlatformIsRefusedIfNoWorkerHasIt) {
   request.mutable_platform()->set_os("linux");
   request.mutable_platform()->set_architecture("arm64");
   const v1::BuildFinished done = Build(request);
-  EXPECT_THAT(done.error().message(), HasSubstr("no worker of this farm has that platform"));
+  EXPECT_THAT(done.error().message(), HasSubstr("no worker of this farm has linux/arm64, network host"));
   request.set_dockerfile("FROM scratch\nWORKDIR /w\n");
   EXPECT_FALSE(Build(request).has_error());
+}
+
+TEST_F(BuildSessionTest, ARunWithANetworkThatNoWorkerOffersIsRefused) {
+  const v1::BuildFinished done = Build("FROM scratch\nWORKDIR /w\nRUN --network=none a\n");
+  EXPECT_THAT(done.error().message(),
+              HasSubstr("no worker of this farm has linux/amd64, network none"));
+  EXPECT_EQ(done.error().line(), 3);
+}
+
+TEST_F(BuildSessionTest, ABuildWaitsForTheFirstWorkerAndSaysSo) {
+  workers_.clear();
+  const auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "w1", .domain = "main"}, Request("FROM scratch\nRUN one\n"));
+  std::vector<std::string> warnings;
+  session->events().Watch(0, [&warnings](const EventStream::SharedEvent& event) {
+    if (event->has_warning()) warnings.push_back(event->warning().message());
+  });
+  session->Start();
+  Settle();
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("no worker is at this farm")));
+  EXPECT_FALSE(session->events().finished());
+  workers_ = {&worker_};
+  Settle();
+  EXPECT_TRUE(session->events().finished());
 }
 
 TEST_F(BuildSessionTest, ASecondBuildRunsNothingAndGivesTheSameImage) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/check.h"
 
 namespace farm {
@@ -265,7 +266,33 @@ std::vector<Scheduler::Event> Scheduler::OnTick(absl::Time now) {
             events);
   }
   GrantAll(now);
+  EndStuck(now, events);
   return events;
+}
+
+void Scheduler::EndStuck(absl::Time now, std::vector<Event>& events) {
+  const bool has_workers = HasWorkers();
+  std::vector<std::string> ended;
+  for (const auto& [group, jobs] : queue_) {
+    for (const auto& [order, id] : jobs) {
+      JobState& state = jobs_.at(id);
+      if (!has_workers || CanEverRun(state.job)) {
+        state.stuck_since.reset();
+      } else if (!state.stuck_since.has_value()) {
+        state.stuck_since = now;
+      } else if (now - *state.stuck_since > options_.lease_ttl) {
+        ended.push_back(id);
+      }
+    }
+  }
+  for (const std::string& id : ended) {
+    events.push_back({.kind = Event::Kind::kFinished,
+                      .job = id,
+                      .error = absl::UnavailableError(absl::StrCat(
+                          "no worker of this farm has ", NeedsOf(jobs_.at(id).job)))});
+    Dequeue(id);
+    jobs_.erase(id);
+  }
 }
 
 void Scheduler::GrantAll(absl::Time now) {
@@ -357,9 +384,25 @@ bool Scheduler::Fits(const Worker& worker, const Job& job) {
   return std::find(networks.begin(), networks.end(), job.network) != networks.end();
 }
 
-bool Scheduler::CanEverRun(const Job& job) const {
+bool Scheduler::HasWorkers() const {
   return std::any_of(workers_.begin(), workers_.end(),
-                     [&](const auto& entry) { return Fits(entry.second, job); });
+                     [](const auto& entry) { return IsOpen(entry.second); });
+}
+
+bool Scheduler::CanEverRun(const Job& job) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    return IsOpen(entry.second) && Fits(entry.second, job);
+  });
+}
+
+std::string Scheduler::NeedsOf(const Job& job) {
+  std::vector<std::string> needs;
+  if (job.platform.has_value()) {
+    needs.push_back(absl::StrCat(job.platform->os(), "/", job.platform->architecture()));
+  }
+  if (job.network == v1::NETWORK_MODE_HOST) needs.push_back("network host");
+  if (job.network == v1::NETWORK_MODE_NONE) needs.push_back("network none");
+  return absl::StrJoin(needs, ", ");
 }
 
 void Scheduler::Enqueue(const std::string& job) {

@@ -84,7 +84,8 @@ class Scheduler {
   // The result that came under `epoch` is kept now, or nobody wants it: `worker` may forget it.
   // Until then the worker has it for the next coordinator, should this one be killed.
   void Acknowledge(const std::string& worker, LeaseEpoch epoch);
-  // Frees the jobs of workers that were silent for lease_ttl. Call it about each second.
+  // Frees the jobs of workers that were silent for lease_ttl, and ends those that for so long no
+  // worker could run, though some were here. Call it about each second.
   std::vector<Event> OnTick(absl::Time now);
 
   // True if `worker` should be told something before it asks again.
@@ -107,8 +108,12 @@ class Scheduler {
   std::vector<WorkerView> Workers() const;
   int waiting() const { return static_cast<int>(queue_size_); }
   int leased() const { return static_cast<int>(leases_.size()); }
-  // True if a worker that is here could run the job once it has a free slot.
+  // False if all workers drain, or none is here.
+  bool HasWorkers() const;
+  // True if a worker that is here could run the job, now or once it has a free slot.
   bool CanEverRun(const Job& job) const;
+  // What the job's worker must have, for people: "linux/amd64, network host".
+  static std::string NeedsOf(const Job& job);
 
  private:
   struct JobState {
@@ -117,6 +122,7 @@ class Scheduler {
     int64_t order = 0;
     std::optional<LeaseEpoch> lease;
     absl::flat_hash_set<std::string> avoid;  // workers that could not run it
+    std::optional<absl::Time> stuck_since;   // queued, and no worker could ever run it
   };
   struct Lease {
     std::string job;
@@ -151,6 +157,7 @@ class Scheduler {
   void Release(LeaseEpoch epoch);
   void Requeue(const std::string& job, absl::Status why, std::vector<Event>& events);
   void Forget(const std::string& worker_name, absl::Status why, std::vector<Event>& events);
+  void EndStuck(absl::Time now, std::vector<Event>& events);
   void GrantAll(absl::Time now);
   std::string BestWorker(const JobState& job) const;
   // It takes new leases, now or once it has a free slot.

@@ -288,6 +288,35 @@ TEST_F(SchedulerTest, AWorkerOfAnotherPlatformOrWithoutTheNetworkGetsNothing) {
   EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/host");
 }
 
+TEST_F(SchedulerTest, AJobWaitsForTheFirstWorkerHoweverLong) {
+  scheduler_.Submit(Run("make"));
+  EXPECT_FALSE(scheduler_.HasWorkers());
+  for (int i = 0; i < 5; ++i) {
+    now_ += kTtl;
+    EXPECT_TRUE(scheduler_.OnTick(now_).empty());
+  }
+  Join("w1");
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
+}
+
+TEST_F(SchedulerTest, AJobThatNoWorkerCouldRunForALeaseTimeEnds) {
+  Scheduler::Job job = Run("host");
+  job.network = v1::NETWORK_MODE_HOST;
+  scheduler_.Submit(job);
+  Join("w1");
+  EXPECT_TRUE(scheduler_.OnTick(now_).empty());
+  now_ += kTtl;
+  Join("w1");
+  EXPECT_TRUE(scheduler_.OnTick(now_).empty());
+  now_ += absl::Seconds(1);
+  const auto events = scheduler_.OnTick(now_);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, Kind::kFinished);
+  EXPECT_THAT(events[0].error, StatusIs(absl::StatusCode::kUnavailable,
+                                        testing::HasSubstr("linux/amd64, network host")));
+  EXPECT_EQ(scheduler_.waiting(), 0);
+}
+
 TEST_F(SchedulerTest, BuildsShareTheSlots) {
   for (int i = 0; i < 4; ++i) scheduler_.Submit(Run("big" + std::to_string(i), {}, "big"));
   scheduler_.Submit(Run("small", {}, "small"));

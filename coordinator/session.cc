@@ -181,6 +181,9 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
     if (uses_registry) *run.request.spec.mutable_execution()->add_credentials() = credential;
   }
   ReportStarted(step, "", "waiting", run.reasons);
+  if (!farm_.runner.HasWorkers() && !std::exchange(told_of_no_worker_, true)) {
+    Warn("no worker is at this farm: what has to run waits for one");
+  }
   const std::weak_ptr<Session> weak = weak_from_this();
   const auto ticket = std::make_shared<StepRunner::Ticket>(0);
   const v1::StepSpec spec = run.request.spec;

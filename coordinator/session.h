@@ -136,6 +136,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::set<StepRunner::Ticket> tickets_;
   std::vector<Layer> layers_;
   int publishing_ = 0;
+  bool told_of_no_worker_ = false;
   std::vector<std::function<void()>> when_published_;
 };
 

@@ -18,15 +18,17 @@ v1::LeaseEpoch ToProto(LeaseEpoch epoch) {
   return proto;
 }
 
+// Only a RUN needs a worker of its platform.
+void SetNeeds(const v1::StepSpec& spec, Scheduler::Job& job) {
+  if (!spec.identity().has_run()) return;
+  job.platform = spec.identity().platform();
+  job.network = spec.identity().run().network();
+  if (job.network == v1::NETWORK_MODE_UNSPECIFIED) job.network = spec.execution().network();
+}
+
 Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request) {
   Scheduler::Job job{.id = id, .key = request.key.hex(), .group = request.build};
-  if (request.spec.identity().has_run()) {
-    job.platform = request.spec.identity().platform();
-    job.network = request.spec.identity().run().network();
-    if (job.network == v1::NETWORK_MODE_UNSPECIFIED) {
-      job.network = request.spec.execution().network();
-    }
-  }
+  SetNeeds(request.spec, job);
   for (const v1::LayerRef& layer : request.spec.inputs().root()) {
     job.layers.push_back(layer.diff_id().hash());
   }
@@ -55,13 +57,12 @@ StepRunner::StepRunner(Options options, Clock& clock, Executor& loop, Executor& 
 
 StepRunner::~StepRunner() = default;
 
-bool StepRunner::MayRun(const v1::Platform& platform) const {
-  const std::vector<Scheduler::WorkerView> workers = scheduler_.Workers();
-  return workers.empty() ||
-         std::any_of(workers.begin(), workers.end(), [&](const Scheduler::WorkerView& worker) {
-           return worker.report.platform().os() == platform.os() &&
-                  worker.report.platform().architecture() == platform.architecture();
-         });
+absl::Status StepRunner::CheckCanRun(const v1::StepSpec& spec) const {
+  Scheduler::Job job;
+  SetNeeds(spec, job);
+  if (!HasWorkers() || scheduler_.CanEverRun(job)) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("no worker of this farm has ", Scheduler::NeedsOf(job)));
 }
 
 StepRunner::Ticket StepRunner::Run(Request request, Observer observer) {

@@ -69,8 +69,10 @@ class StepRunner {
              Scheduler& scheduler);
   ~StepRunner();
 
-  // False if there are workers, and none of them has `platform`. Only a RUN needs one that has.
-  bool MayRun(const v1::Platform& platform) const;
+  // False if no worker is here that takes steps: then they wait.
+  bool HasWorkers() const { return scheduler_.HasWorkers(); }
+  // UNAVAILABLE if there are workers, and none of them could ever run the step.
+  absl::Status CheckCanRun(const v1::StepSpec& spec) const;
   Ticket Run(Request request, Observer observer);
   // The caller is no longer interested: no callback comes any more. The step is stopped if nobody
   // else waits for it.
