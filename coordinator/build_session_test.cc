@@ -84,7 +84,7 @@ class ScriptedWorker {
   v1::LeaseState Execute(const v1::Lease& lease) {
     v1::LeaseState state;
     *state.mutable_epoch() = lease.epoch();
-    state.set_key(lease.key());
+    state.set_job(lease.job());
     state.set_phase(v1::LeaseState::PHASE_DONE);
     v1::StepResult& result = *state.mutable_result();
     *result.mutable_started() = TimeToProto(clock_.Now());

@@ -115,7 +115,7 @@ void Scheduler::TakeLeases(const std::string& name, Worker& worker,
   for (const v1::LeaseState& state : report.leases()) {
     const LeaseEpoch epoch = FromProto(state.epoch());
     const auto it = leases_.find(epoch);
-    if (it != leases_.end() && it->second.worker == name) {
+    if (it != leases_.end() && it->second.worker == name && it->second.job == state.job()) {
       it->second.renewed = now;
       if (state.phase() == v1::LeaseState::PHASE_DONE) {
         TakeDone(name, worker, epoch, state, events);
@@ -132,16 +132,17 @@ void Scheduler::TakeLeases(const std::string& name, Worker& worker,
                now - worker.joined <= options_.lease_ttl) {
       // Granted before the coordinator was restarted. The client may well start its build again, so
       // the lease is kept for a lease time, whether it runs or is done.
-      foreign.emplace(state.key(), epoch);
+      foreign.emplace(state.job(), epoch);
     } else {
-      worker.revoked.push_back(epoch);  // Not ours, or lost meanwhile: its result is refused.
+      // Not ours, lost meanwhile, or another job under an epoch of ours: its result is refused.
+      worker.revoked.push_back(epoch);
       worker.news = true;
     }
   }
   worker.foreign = std::move(foreign);
   for (auto& [id, job] : jobs_) {
     if (worker.foreign.empty()) break;
-    if (!job.lease.has_value() && worker.foreign.contains(job.job.key)) {
+    if (!job.lease.has_value() && worker.foreign.contains(id)) {
       Dequeue(id);
       if (!AdoptForeign(job)) Enqueue(id);
     }
@@ -181,7 +182,7 @@ void Scheduler::Acknowledge(const std::string& worker_name, LeaseEpoch epoch) {
 
 bool Scheduler::AdoptForeign(JobState& job) {
   for (auto& [name, worker] : workers_) {
-    const auto it = worker.foreign.find(job.job.key);
+    const auto it = worker.foreign.find(job.job.id);
     if (it == worker.foreign.end()) continue;
     const LeaseEpoch epoch = it->second;
     worker.foreign.erase(it);

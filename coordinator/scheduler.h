@@ -19,7 +19,7 @@ namespace farm {
 
 // Fencing number of a lease: a result under an epoch that is not the job's current one is refused.
 struct LeaseEpoch {
-  int64_t incarnation = 0;  // of the coordinator, persisted, one more at each start
+  int64_t incarnation = 0;  // of the coordinator: see NextIncarnation()
   int64_t sequence = 0;
 
   friend auto operator<=>(const LeaseEpoch&, const LeaseEpoch&) = default;
@@ -39,11 +39,10 @@ class Scheduler {
     int attempts_max = 3;
   };
 
-  // What a job needs. `id` is unique among the jobs that are not done; it is the join key of equal
-  // steps ("domain/StepKey").
+  // What a job needs. `id` is unique among the jobs that are not done, and means the same after a
+  // restart; it is the join key of equal steps ("domain/StepKey"). Workers report it.
   struct Job {
     std::string id;
-    std::string key;                       // StepKey in hex, under which workers report it
     std::string group;                     // the build: groups share the slots fairly
     std::optional<v1::Platform> platform;  // That its worker must have.
     v1::NetworkMode network = v1::NETWORK_MODE_UNSPECIFIED;
@@ -73,8 +72,8 @@ class Scheduler {
 
   explicit Scheduler(Options options) : options_(options) {}
 
-  // Queues a job. A worker that reports a running lease for the same key from before a restart of
-  // the coordinator is taken to run it already.
+  // Queues a job. A worker that reports a lease for the same job from before a restart of the
+  // coordinator is taken to run it already.
   void Submit(Job job);
   // Nobody wants the job any more: it leaves the queue, or its lease is revoked.
   void Withdraw(const std::string& job);
@@ -137,7 +136,7 @@ class Scheduler {
     absl::Time joined;
     absl::Time last_seen;
     std::set<LeaseEpoch> leases;
-    // Reported leases of an earlier coordinator that no job asked for yet: key -> epoch.
+    // Reported leases of an earlier coordinator that no job asked for yet: job -> epoch.
     std::map<std::string, LeaseEpoch> foreign;
     absl::flat_hash_set<std::string> layers;
     std::set<LeaseEpoch> unacknowledged;  // done, with results that are not kept yet

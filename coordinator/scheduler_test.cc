@@ -18,7 +18,7 @@ class SchedulerTest : public testing::Test {
  protected:
   Scheduler::Job Run(const std::string& name, std::vector<std::string> layers = {},
                      const std::string& group = "b1") {
-    Scheduler::Job job{.id = "main/" + name, .key = name, .group = group};
+    Scheduler::Job job{.id = "main/" + name, .group = group};
     job.platform.emplace().set_os("linux");
     job.platform->set_architecture("amd64");
     job.layers = std::move(layers);
@@ -34,17 +34,17 @@ class SchedulerTest : public testing::Test {
     report.mutable_platform()->set_os("linux");
     report.mutable_platform()->set_architecture("amd64");
     for (const Scheduler::Grant& grant : scheduler_.LeasesOf(worker)) {
-      AddLease(report, grant.epoch, v1::LeaseState::PHASE_RUNNING, grant.job.substr(5));
+      AddLease(report, grant.epoch, v1::LeaseState::PHASE_RUNNING, grant.job);
     }
     return report;
   }
   static v1::LeaseState& AddLease(v1::SynchronizeRequest& report, LeaseEpoch epoch,
-                                  v1::LeaseState::Phase phase, const std::string& key) {
+                                  v1::LeaseState::Phase phase, const std::string& job) {
     v1::LeaseState& state = *report.add_leases();
     state.mutable_epoch()->set_incarnation(epoch.incarnation);
     state.mutable_epoch()->set_sequence(epoch.sequence);
     state.set_phase(phase);
-    state.set_key(key);
+    state.set_job(job);
     return state;
   }
   std::vector<Scheduler::Event> Join(const std::string& worker, int slots = 1,
@@ -58,7 +58,8 @@ class SchedulerTest : public testing::Test {
                                          absl::StatusCode code = absl::StatusCode::kOk) {
     v1::SynchronizeRequest report = Report(worker, 1);
     report.clear_leases();
-    v1::LeaseState& state = AddLease(report, epoch, v1::LeaseState::PHASE_DONE, "");
+    v1::LeaseState& state = AddLease(report, epoch, v1::LeaseState::PHASE_DONE,
+                                     scheduler_.JobOf(epoch).value_or("main/gone"));
     state.mutable_error()->set_code(static_cast<int>(code));
     return scheduler_.OnReport(report, now_);
   }
@@ -326,9 +327,9 @@ TEST_F(SchedulerTest, BuildsShareTheSlots) {
   EXPECT_THAT(jobs, testing::UnorderedElementsAre("main/big0", "main/small"));
 }
 
-TEST_F(SchedulerTest, ALeaseOfAnEarlierCoordinatorIsAdoptedByItsKey) {
+TEST_F(SchedulerTest, ALeaseOfAnEarlierCoordinatorIsAdoptedByItsJob) {
   v1::SynchronizeRequest report = Report("w1", 2);
-  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "make");
+  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "main/make");
   scheduler_.OnReport(report, now_);
   EXPECT_TRUE(scheduler_.TakeRevoked("w1").empty());
   scheduler_.Submit(Run("make"));
@@ -337,10 +338,32 @@ TEST_F(SchedulerTest, ALeaseOfAnEarlierCoordinatorIsAdoptedByItsKey) {
   EXPECT_EQ(Complete("w1", {4, 77})[0].kind, Kind::kFinished);
 }
 
+// Equal steps of two domains have equal keys, and must not get each other's results.
+TEST_F(SchedulerTest, ALeaseOfAnEarlierCoordinatorIsNotAdoptedByAnotherDomain) {
+  v1::SynchronizeRequest report = Report("w1", 2);
+  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "other/make");
+  scheduler_.OnReport(report, now_);
+  scheduler_.Submit(Run("make"));
+  EXPECT_EQ(OnlyLease("w1").incarnation, 5);
+}
+
+// A worker that outlived an index may hold epochs that mean other jobs there.
+TEST_F(SchedulerTest, AResultOfAnotherJobUnderACurrentEpochIsRefused) {
+  Join("w1");
+  scheduler_.Submit(Run("make"));
+  const LeaseEpoch epoch = OnlyLease("w1");
+  v1::SynchronizeRequest report = Report("w1", 1);
+  report.clear_leases();
+  AddLease(report, epoch, v1::LeaseState::PHASE_DONE, "main/test");
+  EXPECT_TRUE(scheduler_.OnReport(report, now_).empty());
+  EXPECT_EQ(scheduler_.TakeRevoked("w1"), std::vector<LeaseEpoch>{epoch});
+  EXPECT_EQ(scheduler_.JobOf(epoch), "main/make");
+}
+
 TEST_F(SchedulerTest, AQueuedJobTakesTheLeaseThatIsReportedLater) {
   scheduler_.Submit(Run("make"));
   v1::SynchronizeRequest report = Report("w1", 2);
-  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "make");
+  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "main/make");
   scheduler_.OnReport(report, now_);
   ASSERT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
   EXPECT_EQ(scheduler_.LeasesOf("w1")[0].epoch, (LeaseEpoch{4, 77}));
@@ -348,7 +371,7 @@ TEST_F(SchedulerTest, AQueuedJobTakesTheLeaseThatIsReportedLater) {
 
 TEST_F(SchedulerTest, ALeaseOfAnEarlierCoordinatorThatNobodyWantsIsRevokedAfterALeaseTime) {
   v1::SynchronizeRequest report = Report("w1", 1);
-  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "make");
+  AddLease(report, {4, 77}, v1::LeaseState::PHASE_RUNNING, "main/make");
   scheduler_.OnReport(report, now_);
   now_ += kTtl + absl::Seconds(1);
   report.set_sequence(++sequence_);
@@ -396,7 +419,7 @@ TEST_F(SchedulerTest, UnderRandomEventsEachJobEndsOnce) {
           v1::LeaseState& state =
               AddLease(report, grant.epoch,
                        done ? v1::LeaseState::PHASE_DONE : v1::LeaseState::PHASE_RUNNING,
-                       grant.job.substr(5));
+                       grant.job);
           if (done && random() % 8 == 0) {
             state.mutable_error()->set_code(static_cast<int>(absl::StatusCode::kUnavailable));
           }

@@ -27,7 +27,7 @@ void SetNeeds(const v1::StepSpec& spec, Scheduler::Job& job) {
 }
 
 Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request) {
-  Scheduler::Job job{.id = id, .key = request.key.hex(), .group = request.build};
+  Scheduler::Job job{.id = id, .group = request.build};
   SetNeeds(request.spec, job);
   for (const v1::LayerRef& layer : request.spec.inputs().root()) {
     job.layers.push_back(layer.diff_id().hash());
@@ -339,6 +339,7 @@ v1::SynchronizeResponse StepRunner::DesiredState(const std::string& worker) {
     const Job& job = *jobs_.at(grant.job);
     v1::Lease& lease = *response.add_leases();
     *lease.mutable_epoch() = ToProto(grant.epoch);
+    lease.set_job(grant.job);
     lease.set_key(job.request.key.hex());
     *lease.mutable_spec() = job.request.spec;
   }

@@ -30,6 +30,7 @@ v1::Lease MakeLease(int64_t sequence, const std::string& key = "k") {
   lease.mutable_epoch()->set_incarnation(1);
   lease.mutable_epoch()->set_sequence(sequence);
   lease.set_key(key);
+  lease.set_job("main/" + key);
   lease.mutable_spec()->mutable_execution()->set_name(key);
   return lease;
 }
@@ -80,7 +81,7 @@ TEST_F(LeaseSetTest, UnknownLeaseIsStartedOnce) {
   EXPECT_THAT(Grant(1).start, IsEmpty());
   ASSERT_THAT(Report(), SizeIs(1));
   EXPECT_EQ(Report()[0].phase(), v1::LeaseState::PHASE_FETCHING);
-  EXPECT_EQ(Report()[0].key(), "k");
+  EXPECT_EQ(Report()[0].job(), "main/k");
 }
 
 TEST_F(LeaseSetTest, LeaseWithoutSpecThatIsNotHeldIsNotStarted) {
@@ -422,7 +423,7 @@ TEST_F(AgentTest, LeaseIsRunAndItsResultReported) {
   coordinator_.Grant(MakeLease(5, "make"));
   const v1::LeaseState done = coordinator_.WaitForDone(5);
   EXPECT_EQ(done.result().exit_code(), 7);
-  EXPECT_EQ(done.key(), "make");
+  EXPECT_EQ(done.job(), "main/make");
   coordinator_.WaitFor([](const auto& r) { return r.leases().empty(); });
 }
 

@@ -34,7 +34,7 @@ LeaseSet::Actions LeaseSet::OnResponse(const v1::SynchronizeResponse& response,
     if (leases_.contains(epoch) || forgotten_.contains(epoch) || !lease.has_spec()) continue;
     Held& held = leases_[epoch];
     *held.report.mutable_epoch() = lease.epoch();
-    held.report.set_key(lease.key());
+    held.report.set_job(lease.job());
     held.report.set_phase(v1::LeaseState::PHASE_FETCHING);
     actions.start.push_back(lease);
   }
