@@ -39,6 +39,7 @@
 #include "cas/small_blob_store.h"
 #include "coordinator/coordinator_config.h"
 #include "coordinator/farm_context.h"
+#include "coordinator/incarnation.h"
 #include "coordinator/services.h"
 #include "coordinator/store_collector.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -76,22 +77,6 @@ absl::StatusOr<UniqueFd> LockStateDir(const std::string& dir) {
         absl::StrCat("another farm-coordinator uses ", dir, " (", path, " is locked)"));
   }
   return fd;
-}
-
-// Counts the starts of coordinators on this index: the first half of every lease's epoch.
-absl::StatusOr<int64_t> NextIncarnation(Index& index) {
-  constexpr char kKey[] = "incarnation";
-  int64_t incarnation = 0;
-  absl::StatusOr<std::string> before = index.Get(IndexTable::kMeta, kKey);
-  if (before.ok() && !absl::SimpleAtoi(*before, &incarnation)) {
-    return absl::DataLossError("the index's incarnation is no number");
-  }
-  if (!before.ok() && !absl::IsNotFound(before.status())) return before.status();
-  ++incarnation;
-  IndexBatch batch;
-  batch.Put(IndexTable::kMeta, kKey, absl::StrCat(incarnation));
-  RETURN_IF_ERROR(index.Apply(batch, Index::Durability::kSynced));
-  return incarnation;
 }
 
 v1::Platform HostPlatform() {
@@ -137,7 +122,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   // Storage: what is promised reads from the outside in.
   ASSIGN_OR_RETURN(const std::unique_ptr<RocksDbIndex> index,
                    RocksDbIndex::Open(config.state_dir() + "/index"));
-  ASSIGN_OR_RETURN(const int64_t incarnation, NextIncarnation(*index));
+  ASSIGN_OR_RETURN(const int64_t incarnation, NextIncarnation(*index, clock));
   ASSIGN_OR_RETURN(
       const std::unique_ptr<DiskBlobStore> disk,
       DiskBlobStore::Open(clock, {.dir = config.state_dir() + "/cas",
