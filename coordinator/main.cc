@@ -228,11 +228,9 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
                           {"incarnation", absl::StrCat(incarnation)}});
   }
 
-  // Time passes: leases and sessions expire, the store is kept within its marks.
+  // Time passes: leases and sessions expire.
   std::thread ticker([&] {
     const absl::Duration idle_shutdown = DurationFromProto(config.idle_shutdown());
-    const absl::Duration collect_every = std::min(kCollectEvery, grace / 2);
-    absl::Time next_collection = clock.Now() + collect_every;
     while (!stopping.WaitFor(kTick)) {
       const bool posted = loop.Post([&] {
         runner.OnTick();
@@ -245,11 +243,14 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
         StopIfDrained(sessions);
       });
       if (!posted) LogWarning("the event loop is full");
-      if (clock.Now() >= next_collection) {
-        if (absl::Status status = collector.Collect(); !status.ok()) {
-          LogError("garbage collection", {{"error", LogText(status)}});
-        }
-        next_collection = clock.Now() + collect_every;
+    }
+  });
+  // The store is kept within its marks. Apart from the ticker: it takes as long as the disk does,
+  // and workers whose polls nobody answers meanwhile would give up their steps.
+  std::thread collecting([&] {
+    while (!stopping.WaitFor(std::min(kCollectEvery, grace / 2))) {
+      if (absl::Status status = collector.Collect(); !status.ok()) {
+        LogError("garbage collection", {{"error", LogText(status)}});
       }
     }
   });
@@ -260,6 +261,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   LimitShutdown();
   stopping.Cancel();
   ticker.join();
+  collecting.join();
   CancelToken closed;
   const bool posted = loop.Post([&] {
     sessions.Close();
