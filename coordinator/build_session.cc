@@ -683,14 +683,16 @@ void BuildSession::StoreImage(const Image& image, std::function<void(v1::BuiltIm
       });
 }
 
-void BuildSession::AddLiveBlobs(std::vector<Digest>& live) const {
+void BuildSession::AddLiveBlobs(LiveBlobs& live) const {
   Session::AddLiveBlobs(live);
+  if (!open()) return;
   if (request_.has_context_table()) {
     if (absl::StatusOr<Digest> table = DigestFromProto(request_.context_table()); table.ok()) {
-      live.push_back(*table);
+      live.tables.push_back(*table);
     }
   }
-  live.insert(live.end(), selections_.begin(), selections_.end());
+  // What they name is of the context, or of layers.
+  live.blobs.insert(live.blobs.end(), selections_.begin(), selections_.end());
 }
 
 }  // namespace farm

@@ -28,7 +28,7 @@ class BuildSession final : public ExportSession {
   ~BuildSession() override;
 
   void Start() override;
-  void AddLiveBlobs(std::vector<Digest>& live) const override;
+  void AddLiveBlobs(LiveBlobs& live) const override;
 
  private:
   // What the pool makes of the request.

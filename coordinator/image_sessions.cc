@@ -67,10 +67,6 @@ absl::StatusOr<v1::BuiltImage> StoreAndTag(FarmContext& farm, const std::string&
   return built;
 }
 
-void AddLive(const v1::Digest& digest, std::vector<Digest>& live) {
-  if (absl::StatusOr<Digest> value = DigestFromProto(digest); value.ok()) live.push_back(*value);
-}
-
 }  // namespace
 
 void ImportSession::Start() {
@@ -130,9 +126,12 @@ void ImportSession::Store(const v1::StepResult& result) {
       });
 }
 
-void ImportSession::AddLiveBlobs(std::vector<Digest>& live) const {
+void ImportSession::AddLiveBlobs(LiveBlobs& live) const {
   Session::AddLiveBlobs(live);
-  AddLive(request_.blob(), live);
+  if (!open()) return;
+  if (absl::StatusOr<Digest> blob = DigestFromProto(request_.blob()); blob.ok()) {
+    live.blobs.push_back(*blob);
+  }
 }
 
 void LoadSession::Start() {
@@ -173,10 +172,11 @@ void LoadSession::Start() {
       });
 }
 
-void LoadSession::AddLiveBlobs(std::vector<Digest>& live) const {
+void LoadSession::AddLiveBlobs(LiveBlobs& live) const {
   Session::AddLiveBlobs(live);
+  if (!open()) return;
   if (const auto manifest = ParseManifest(request_.manifest_json()); manifest.ok()) {
-    for (const Descriptor& blob : manifest->layers) live.push_back(blob.digest);
+    for (const Descriptor& blob : manifest->layers) live.blobs.push_back(blob.digest);
   }
 }
 

@@ -19,7 +19,7 @@ class ImportSession final : public ExportSession {
   ImportSession(FarmContext& farm, Options options, v1::ImportImageRequest request)
       : ExportSession(farm, std::move(options)), request_(std::move(request)) {}
   void Start() override;
-  void AddLiveBlobs(std::vector<Digest>& live) const override;
+  void AddLiveBlobs(LiveBlobs& live) const override;
 
  private:
   void Store(const v1::StepResult& result);
@@ -33,7 +33,7 @@ class LoadSession final : public ExportSession {
   LoadSession(FarmContext& farm, Options options, v1::LoadImageRequest request)
       : ExportSession(farm, std::move(options)), request_(std::move(request)) {}
   void Start() override;
-  void AddLiveBlobs(std::vector<Digest>& live) const override;
+  void AddLiveBlobs(LiveBlobs& live) const override;
 
  private:
   const v1::LoadImageRequest request_;

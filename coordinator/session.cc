@@ -48,14 +48,21 @@ Session::~Session() {
 
 void Session::Cancel(const absl::Status& why) { Fail(why); }
 
-void Session::AddLiveBlobs(std::vector<Digest>& live) const {
+void Session::AddLiveBlobs(LiveBlobs& live) const {
+  if (!open_ && !made_.has_value()) return;
   const auto add = [&live](const v1::Digest& digest) {
-    if (absl::StatusOr<Digest> value = DigestFromProto(digest); value.ok()) live.push_back(*value);
+    if (absl::StatusOr<Digest> value = DigestFromProto(digest); value.ok()) {
+      live.blobs.push_back(*value);
+    }
   };
   for (const Layer& layer : layers_) {
     if (layer.ref.has_table()) add(layer.ref.table());
     for (const v1::Descriptor& form : layer.ref.forms()) add(form.digest());
   }
+  if (!made_.has_value()) return;
+  add(made_->manifest());
+  add(made_->config());
+  if (made_->has_flattened()) add(made_->flattened());
 }
 
 absl::StatusOr<std::vector<Session::FoundLayer>> Session::FindLayers(
@@ -333,6 +340,7 @@ void Session::Succeed(v1::BuiltImage image) {
   if (!open_) return;
   image.set_steps_ran(steps_ran_);
   image.set_steps_cached(steps_cached_);
+  made_ = image;
   v1::BuildFinished finished;
   *finished.mutable_image() = std::move(image);
   End(std::move(finished));

@@ -57,8 +57,13 @@ class Session : public std::enable_shared_from_this<Session> {
   EventStream& events() { return events_; }
   const std::string& id() const { return options_.id; }
   const std::string& domain() const { return options_.domain; }
-  // Blobs that the collector must leave alone while the session is open.
-  virtual void AddLiveBlobs(std::vector<Digest>& live) const;
+  // What the collector must leave alone while the session is open, and, if it made an image, while
+  // it is kept: the client may still fetch that.
+  struct LiveBlobs {
+    std::vector<Digest> blobs;
+    std::vector<Digest> tables;  // with the files that they name
+  };
+  virtual void AddLiveBlobs(LiveBlobs& live) const;
 
  protected:
   // A layer of this session's images: what names it and, once it is here, where its bytes are.
@@ -131,6 +136,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   EventStream events_;
   bool open_ = true;
+  std::optional<v1::BuiltImage> made_;  // once the session has succeeded
   int next_step_ = 1;
   v1::StepsPlanned unannounced_;
   std::set<StepRunner::Ticket> tickets_;

@@ -66,11 +66,9 @@ void SessionTable::CancelAll(const absl::Status& why) {
   for (auto& [id, entry] : sessions_) entry.session->Cancel(why);
 }
 
-std::vector<Digest> SessionTable::LiveBlobs() const {
-  std::vector<Digest> live;
-  for (const auto& [id, entry] : sessions_) {
-    if (!entry.session->events().finished()) entry.session->AddLiveBlobs(live);
-  }
+Session::LiveBlobs SessionTable::LiveBlobs() const {
+  Session::LiveBlobs live;
+  for (const auto& [id, entry] : sessions_) entry.session->AddLiveBlobs(live);
   return live;
 }
 

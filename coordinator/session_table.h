@@ -40,7 +40,8 @@ class SessionTable {
   // Closes if nothing was asked of the farm for so long. True if it is closed now.
   bool CloseIfIdle(absl::Duration idle_for);
   void CancelAll(const absl::Status& why);
-  std::vector<Digest> LiveBlobs() const;
+  // Of all sessions, open and finished.
+  Session::LiveBlobs LiveBlobs() const;
 
   // Safe from any thread.
   int open_sessions() const { return open_; }

@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<StoreCollector::Known>> StoreCollector::Look(bool
   auto known = std::make_unique<Known>();
   known->keep_steps = keep_steps;
   // Sessions first: what they publish meanwhile is young, and so protected by the grace.
-  const auto answer = std::make_shared<std::pair<CancelToken, std::vector<Digest>>>();
+  const auto answer = std::make_shared<std::pair<CancelToken, Session::LiveBlobs>>();
   const bool posted = loop_.Post([this, answer] {
     answer->second = sessions_.LiveBlobs();
     answer->first.Cancel();
@@ -68,9 +68,10 @@ absl::StatusOr<std::unique_ptr<StoreCollector::Known>> StoreCollector::Look(bool
   if (!posted || !answer->first.WaitFor(kLoopTimeout)) {
     return absl::UnavailableError("the coordinator is stopping or has too much to do");
   }
-  known->sessions.insert(answer->second.begin(), answer->second.end());
-  for (const Digest& digest : answer->second) {
-    // A context's table keeps its files.
+  const auto& [blobs, tables] = answer->second;
+  known->sessions.insert(blobs.begin(), blobs.end());
+  known->sessions.insert(tables.begin(), tables.end());
+  for (const Digest& digest : tables) {
     const absl::StatusOr<std::shared_ptr<const Table>> table = tables_.Get(digest);
     if (!table.ok()) continue;
     for (const TableEntry& entry : (*table)->entries()) {
