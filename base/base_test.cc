@@ -113,17 +113,17 @@ TEST(ThreadPoolTest, FinishesWhatItAccepted) {
   EXPECT_EQ(done, 100);
 }
 
-TEST(ThreadPoolTest, DrainWaitsForWorkThatTwoPoolsGiveEachOther) {
-  ThreadPool a({.threads = 2}), b({.threads = 1});
+TEST(ThreadPoolTest, DrainWaitsForWorkThatPoolsGiveEachOther) {
+  ThreadPool a({.threads = 2}), b({.threads = 1}), c({.threads = 1});
   std::atomic<int> left = 100;
   std::function<void()> hop = [&] {
     const int now_left = --left;
     if (now_left > 0) {
-      EXPECT_TRUE((now_left % 2 == 0 ? a : b).Post(hop));
+      EXPECT_TRUE((now_left % 3 == 0 ? a : now_left % 3 == 1 ? b : c).Post(hop));
     }
   };
   ASSERT_TRUE(a.Post(hop));
-  ThreadPool::Drain(a, b);
+  ThreadPool::Drain({&a, &b, &c});
   EXPECT_EQ(left, 0);
 }
 

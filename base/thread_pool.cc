@@ -55,15 +55,19 @@ int64_t ThreadPool::accepted() {
   return accepted_;
 }
 
-void ThreadPool::Drain(ThreadPool& a, ThreadPool& b) {
-  // Each was seen without work, and nothing came to either from before the first look until after
-  // the second: then there is nobody left who could give them some.
-  int64_t before, after = a.accepted() + b.accepted();
+void ThreadPool::Drain(std::initializer_list<ThreadPool*> pools) {
+  const auto accepted = [&pools] {
+    int64_t sum = 0;
+    for (ThreadPool* pool : pools) sum += pool->accepted();
+    return sum;
+  };
+  // Each was seen without work, and nothing came to any from before the first look until after the
+  // last: then there is nobody left who could give them some.
+  int64_t before, after = accepted();
   do {
     before = after;
-    a.WaitUntilIdle();
-    b.WaitUntilIdle();
-    after = a.accepted() + b.accepted();
+    for (ThreadPool* pool : pools) pool->WaitUntilIdle();
+    after = accepted();
   } while (after != before);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <initializer_list>
 #include <thread>
 #include <vector>
 
@@ -26,9 +27,9 @@ class ThreadPool final : public Executor {
 
   [[nodiscard]] bool Post(std::function<void()> work) override;
 
-  // Waits until two pools that give each other work have none left. Whoever else gives them work
-  // has stopped.
-  static void Drain(ThreadPool& a, ThreadPool& b);
+  // Waits until pools that give each other work have none left. Whoever else gives them work has
+  // stopped.
+  static void Drain(std::initializer_list<ThreadPool*> pools);
 
  private:
   void Run();

@@ -83,7 +83,7 @@ class UploadTable {
     std::string dir;  // for large uploads; best on the store's file system
     int uploads_max = 1024;
     int64_t spool_bytes_max = int64_t{128} << 30;  // of all uploads together
-    absl::Duration idle_max = absl::Minutes(10);  // an upload untouched for so long is dropped
+    absl::Duration idle_max = absl::Minutes(10);   // an upload untouched for so long is dropped
   };
   UploadTable(Clock& clock, Options options)
       : clock_(clock),

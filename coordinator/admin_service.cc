@@ -52,21 +52,21 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* DiskUsage(grpc::CallbackServerContext* call,
                                       const v1::DiskUsageRequest*,
                                       v1::DiskUsageResponse* response) override {
-    return Answer(context_, call, response,
-                  [this](const Caller&, v1::DiskUsageResponse& out) -> absl::Status {
-                    ASSIGN_OR_RETURN(out, context_.collector.DiskUsage());
-                    return absl::OkStatus();
-                  });
+    return AnswerOn(context_.farm.slow_pool, context_, call, response,
+                    [this](const Caller&, v1::DiskUsageResponse& out) -> absl::Status {
+                      ASSIGN_OR_RETURN(out, context_.collector.DiskUsage());
+                      return absl::OkStatus();
+                    });
   }
 
   grpc::ServerUnaryReactor* Prune(grpc::CallbackServerContext* call,
                                   const v1::PruneRequest* request,
                                   v1::PruneResponse* response) override {
-    return Answer(context_, call, response,
-                  [this, request](const Caller&, v1::PruneResponse& out) -> absl::Status {
-                    ASSIGN_OR_RETURN(out, context_.collector.Prune(*request));
-                    return absl::OkStatus();
-                  });
+    return AnswerOn(context_.farm.slow_pool, context_, call, response,
+                    [this, request](const Caller&, v1::PruneResponse& out) -> absl::Status {
+                      ASSIGN_OR_RETURN(out, context_.collector.Prune(*request));
+                      return absl::OkStatus();
+                    });
   }
 
   grpc::ServerUnaryReactor* Shutdown(grpc::CallbackServerContext* call, const v1::ShutdownRequest*,

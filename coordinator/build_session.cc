@@ -144,8 +144,6 @@ void PutAsideDamaged(FarmContext& farm, std::vector<Digest> blobs,
 BuildSession::BuildSession(FarmContext& farm, Options options, v1::StartBuildRequest request)
     : ExportSession(farm, std::move(options)), request_(std::move(request)) {}
 
-BuildSession::~BuildSession() { cancel_resolving_->Cancel(); }
-
 void BuildSession::Start() {
   v1::BuildEvent event;
   event.mutable_started()->set_build_id(id());
@@ -173,9 +171,11 @@ void BuildSession::Start() {
     });
     FARM_CHECK(posted);
   };
-  Blocking(
-      [&farm = farm_, domain = domain(), request = request_, resolving,
-       cancel = cancel_resolving_] { return Prepare(farm, domain, request, resolving, *cancel); },
+  BlockingOn(
+      farm_.slow_pool,
+      [&farm = farm_, domain = domain(), request = request_, resolving, cancel = cancel_] {
+        return Prepare(farm, domain, request, resolving, *cancel);
+      },
       [this, started = farm_.clock.Now()](absl::StatusOr<Prepared> prepared) {
         // Asked one after another, so it is the last one that failed, unless the Dockerfile did.
         const bool unresolved = prepared.ok() && !prepared->unresolved.ok();
@@ -447,9 +447,9 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   execution.set_name(step.name);
   execution.set_network(farm_.run_network_default);
   if (const absl::Status can = farm_.runner.CheckCanRun(request.spec); !can.ok()) {
-    return Fail(ErrorAt(step.position, absl::StrCat(step.name, ": ", can.message()),
-                        step.source_line),
-                run.step);
+    return Fail(
+        ErrorAt(step.position, absl::StrCat(step.name, ": ", can.message()), step.source_line),
+        run.step);
   }
   *execution.mutable_extra_hosts() = request_.extra_hosts();
   for (const std::string& proxy : plan_->proxy_env) execution.add_extra_env(proxy);

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "base/cancel_token.h"
 #include "coordinator/base_resolver.h"
 #include "coordinator/export_session.h"
 #include "dockerfile/lint.h"
@@ -25,7 +24,6 @@ namespace farm {
 class BuildSession final : public ExportSession {
  public:
   BuildSession(FarmContext& farm, Options options, v1::StartBuildRequest request);
-  ~BuildSession() override;
 
   void Start() override;
   void AddLiveBlobs(LiveBlobs& live) const override;
@@ -87,7 +85,6 @@ class BuildSession final : public ExportSession {
   void StoreImage(const Image& image, std::function<void(v1::BuiltImage)> then);
 
   const v1::StartBuildRequest request_;
-  std::shared_ptr<CancelToken> cancel_resolving_ = std::make_shared<CancelToken>();
   std::shared_ptr<const Plan> plan_;  // read by the pool, too
   std::vector<ResolvedBase> bases_;
   std::vector<std::vector<int>> base_layers_;

@@ -32,6 +32,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
+using ::testing::Not;
 using ::testing::UnorderedElementsAre;
 
 TableEntry File(const std::string& path, const std::string& content, uint32_t mode = 0644) {
@@ -183,9 +184,10 @@ class BuildSessionTest : public testing::Test {
   // Lets the farm work until nothing moves any more.
   void Settle() {
     for (bool moved = true; moved;) {
-      while (!loop_.empty() || !pool_.empty()) {
+      while (!loop_.empty() || !pool_.empty() || !slow_pool_.empty()) {
         loop_.RunAll();
         pool_.RunAll();
+        slow_pool_.RunAll();
       }
       moved = false;
       for (ScriptedWorker* worker : workers_) moved |= worker->Turn(runner_);
@@ -232,8 +234,8 @@ class BuildSessionTest : public testing::Test {
   // The blob of the layer that the step gave whose name has `word` in it.
   Digest TarOf(const std::string& word) {
     Digest tar;
-    EXPECT_OK(index_.Scan(
-        IndexTable::kAction, "", "", [&](absl::string_view, absl::string_view value) {
+    EXPECT_OK(
+        index_.Scan(IndexTable::kAction, "", "", [&](absl::string_view, absl::string_view value) {
           v1::ActionRecord record;
           record.ParseFromArray(value.data(), static_cast<int>(value.size()));
           if (!absl::StrContains(record.name(), word)) return true;
@@ -256,7 +258,7 @@ class BuildSessionTest : public testing::Test {
   std::optional<v1::Digest> context_;
   std::vector<v1::BuildEvent> events_;
   FakeClock clock_;
-  ManualExecutor loop_, pool_;
+  ManualExecutor loop_, pool_, slow_pool_;
   MemoryBlobStore blobs_{clock_};
   MemoryIndex index_;
   IndexedActionCache all_actions_{index_};
@@ -270,6 +272,7 @@ class BuildSessionTest : public testing::Test {
   FarmContext farm_{.clock = clock_,
                     .loop = loop_,
                     .pool = pool_,
+                    .slow_pool = slow_pool_,
                     .blobs = blobs_,
                     .actions = actions_,
                     .publisher = publisher_,
@@ -317,7 +320,8 @@ TEST_F(BuildSessionTest, ARunForAnotherPlatformIsRefusedIfNoWorkerHasIt) {
   request.mutable_platform()->set_os("linux");
   request.mutable_platform()->set_architecture("arm64");
   const v1::BuildFinished done = Build(request);
-  EXPECT_THAT(done.error().message(), HasSubstr("no worker of this farm has linux/arm64, network host"));
+  EXPECT_THAT(done.error().message(),
+              HasSubstr("no worker of this farm has linux/arm64, network host"));
   request.set_dockerfile("FROM scratch\nWORKDIR /w\n");
   EXPECT_FALSE(Build(request).has_error());
 }
@@ -596,6 +600,41 @@ TEST_F(BuildSessionTest, PushCompressesAndPushesEachLayer) {
   EXPECT_EQ(done.image().pushed(0).name(), "localhost:5000/app:v1");
 }
 
+// As many builds as the pool has threads may wait for one, and the store must answer all the same.
+TEST_F(BuildSessionTest, ARegistryIsWaitedForApartFromTheRest) {
+  auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "r1", .domain = "main"}, Request("FROM alpine\nRUN one\n"));
+  session->Start();
+  loop_.RunAll();
+  pool_.RunAll();
+  EXPECT_THAT(registry_.calls(), IsEmpty());
+  slow_pool_.RunAll();
+  EXPECT_THAT(registry_.calls(), Not(IsEmpty()));
+}
+
+TEST_F(BuildSessionTest, ACancelledBuildPushesNoManifest) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_tags("localhost:5000/app:v1");
+  request.add_exports()->set_kind(v1::Export::KIND_PUSH);
+  worker_.registry = &registry_;
+  auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "p1", .domain = "main"}, request);
+  session->Start();
+  slow_pool_.RunAll();  // It has no base to resolve, and so only the push is left for it.
+  for (bool moved = true; moved;) {
+    while (!loop_.empty() || !pool_.empty()) {
+      loop_.RunAll();
+      pool_.RunAll();
+    }
+    moved = worker_.Turn(runner_) || !loop_.empty() || !pool_.empty();
+  }
+  ASSERT_THAT(worker_.ran, Contains("PUSH localhost:5000/app"));
+  ASSERT_FALSE(slow_pool_.empty());
+  session->Cancel();
+  Settle();
+  EXPECT_FALSE(registry_.HasManifest("localhost:5000/app:v1"));
+}
+
 TEST_F(BuildSessionTest, AfterItIsClosedNoPollOfAWorkerIsKept) {
   v1::SynchronizeRequest request;
   request.set_worker("w2");
@@ -721,6 +760,7 @@ TEST_F(BuildSessionTest, AResultIsAcknowledgedOnceItIsInTheActionCache) {
   while (worker_.ran.empty()) {
     loop_.RunAll();
     pool_.RunAll();
+    slow_pool_.RunAll();
     worker_.Turn(runner_);
   }
   worker_.Turn(runner_);  // Reports the result; nothing is published yet, for the pool stands.

@@ -186,10 +186,11 @@ void ExportSession::PushTo(const std::string& name, const Image& image,
         const absl::Time started = farm_.clock.Now();
         const Manifest manifest = ManifestFor(image);
         const std::string bytes = SerializeManifest(manifest);
-        Blocking(
+        BlockingOn(
+            farm_.slow_pool,
             [&farm = farm_, reference, manifest, bytes, config = image.config_bytes,
-             auth = AuthOf(options_.credentials)]() -> absl::StatusOr<Digest> {
-              const RegistryCall call{.auth = &auth};
+             auth = AuthOf(options_.credentials), cancel = cancel_]() -> absl::StatusOr<Digest> {
+              const RegistryCall call{.auth = &auth, .cancel = cancel.get()};
               const BlobOpener open =
                   [&config](const Descriptor&,
                             int64_t offset) -> absl::StatusOr<std::unique_ptr<ByteSource>> {

@@ -21,7 +21,10 @@ namespace farm {
 struct FarmContext {
   Clock& clock;
   Executor& loop;  // one thread: everything that changes a session
-  Executor& pool;  // what blocks: disk, index, registries
+  Executor& pool;  // what blocks for moments: disk, index
+  // What may take minutes, and must not keep the pool from the rest: registries, and what walks the
+  // whole store.
+  Executor& slow_pool;
   BlobStore& blobs;
   ActionCache& actions;
   Publisher& publisher;
@@ -36,20 +39,20 @@ struct FarmContext {
   int context_entries_max = 1'000'000;
 };
 
-// Runs `work` on the pool and `then(result)` on the loop, if `owner` still lives then. `work` must
-// not touch the owner. False if the pool is full: nothing runs.
+// Runs `work` on `pool` and `then(result)` on `loop`, if `owner` still lives then. `work` must not
+// touch the owner. False if the pool is full: nothing runs.
 template <typename Owner, typename Work, typename Then>
-[[nodiscard]] bool RunBlocking(FarmContext& farm, std::weak_ptr<Owner> owner, Work work,
-                               Then then) {
-  return farm.pool.Post([&loop = farm.loop, owner = std::move(owner), work = std::move(work),
-                         then = std::move(then)]() mutable {
-    auto result = std::make_shared<decltype(work())>(work());
-    const bool posted =
-        loop.Post([owner = std::move(owner), then = std::move(then), result]() mutable {
-          if (const auto alive = owner.lock()) then(std::move(*result));
-        });
-    FARM_CHECK(posted) << "the event loop refuses work";
-  });
+[[nodiscard]] bool RunBlocking(Executor& pool, Executor& loop, std::weak_ptr<Owner> owner,
+                               Work work, Then then) {
+  return pool.Post(
+      [&loop, owner = std::move(owner), work = std::move(work), then = std::move(then)]() mutable {
+        auto result = std::make_shared<decltype(work())>(work());
+        const bool posted =
+            loop.Post([owner = std::move(owner), then = std::move(then), result]() mutable {
+              if (const auto alive = owner.lock()) then(std::move(*result));
+            });
+        FARM_CHECK(posted) << "the event loop refuses work";
+      });
 }
 
 }  // namespace farm

@@ -67,8 +67,8 @@ class ImageService final : public v1::Images::CallbackService {
   grpc::ServerUnaryReactor* Resolve(grpc::CallbackServerContext* call,
                                     const v1::ResolveImageRequest* request,
                                     v1::ResolveImageResponse* response) override {
-    return Answer(
-        context_, call, response,
+    return AnswerOn(
+        farm_.slow_pool, context_, call, response,
         [this, request](const Caller& caller, v1::ResolveImageResponse& out) -> absl::Status {
           CancelToken cancel;
           ASSIGN_OR_RETURN(

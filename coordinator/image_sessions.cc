@@ -181,7 +181,8 @@ void LoadSession::AddLiveBlobs(LiveBlobs& live) const {
 }
 
 void PullSession::Start() {
-  Blocking(
+  BlockingOn(
+      farm_.slow_pool,
       [&farm = farm_, request = request_, domain = domain(), cancel = cancel_,
        auth = AuthOf(options_.credentials)] {
         return ResolveBase(farm, domain, request.name(),

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "base/cancel_token.h"
 #include "coordinator/base_resolver.h"
 #include "coordinator/export_session.h"
 #include "proto/farm/v1/image.pb.h"
@@ -44,14 +43,12 @@ class PullSession final : public ExportSession {
  public:
   PullSession(FarmContext& farm, Options options, v1::PullImageRequest request)
       : ExportSession(farm, std::move(options)), request_(std::move(request)) {}
-  ~PullSession() override { cancel_->Cancel(); }
   void Start() override;
 
  private:
   void OnResolved(ResolvedBase base);
 
   const v1::PullImageRequest request_;
-  std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
 };
 
 // Sends a stored image to its registry, or makes all of its layers blobs of the CAS.

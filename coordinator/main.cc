@@ -58,6 +58,7 @@ constexpr int kExitUsage = 2;
 constexpr int kExitTrouble = 3;
 constexpr int64_t kTableCacheEntriesMax = 2'000'000;
 constexpr int kPoolThreads = 32;
+constexpr int kSlowPoolThreads = 32;
 constexpr absl::Duration kTick = absl::Seconds(1);
 constexpr absl::Duration kCollectEvery = absl::Minutes(1);
 // Calls under way get so long to end by themselves.
@@ -123,14 +124,13 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<RocksDbIndex> index,
                    RocksDbIndex::Open(config.state_dir() + "/index"));
   ASSIGN_OR_RETURN(const int64_t incarnation, NextIncarnation(*index, clock));
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<DiskBlobStore> disk,
-      DiskBlobStore::Open(clock, {.dir = config.state_dir() + "/cas",
-                                  .blob_bytes_max = config.storage().blob_bytes_max(),
-                                  .last_use_resolution = LastUseResolutionFor(grace),
-                                  // Only the CAS service gives it files, and hashed each as it
-                                  // came in.
-                                  .trust_files = true}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DiskBlobStore> disk,
+                   DiskBlobStore::Open(clock, {.dir = config.state_dir() + "/cas",
+                                               .blob_bytes_max = config.storage().blob_bytes_max(),
+                                               .last_use_resolution = LastUseResolutionFor(grace),
+                                               // Only the CAS service gives it files, and hashed
+                                               // each as it came in.
+                                               .trust_files = true}));
   SmallBlobStore blobs(clock, *index, *disk, {.last_use_resolution = LastUseResolutionFor(grace)});
   IndexedActionCache all_actions(*index);
   CompletenessCheckingActionCache actions(all_actions, blobs);
@@ -142,6 +142,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   // The core: one thread owns scheduler, step runner and sessions.
   const absl::Duration lease_ttl = DurationFromProto(config.lease_ttl());
   ThreadPool pool({.threads = kPoolThreads});
+  ThreadPool slow_pool({.threads = kSlowPoolThreads});
   ThreadPool loop({.threads = 1, .queue_depth_max = 1'000'000});
   Scheduler scheduler({.incarnation = incarnation,
                        .lease_ttl = lease_ttl,
@@ -153,6 +154,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   FarmContext farm{.clock = clock,
                    .loop = loop,
                    .pool = pool,
+                   .slow_pool = slow_pool,
                    .blobs = blobs,
                    .actions = actions,
                    .publisher = publisher,
@@ -272,7 +274,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   if (posted) closed.WaitFor(kShutdownMax);
   server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoSeconds(kShutdownGrace));
   // What is still to be published refers to nearly all of the above.
-  ThreadPool::Drain(pool, loop);
+  ThreadPool::Drain({&pool, &slow_pool, &loop});
   return absl::OkStatus();
 }
 

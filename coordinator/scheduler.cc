@@ -289,8 +289,8 @@ void Scheduler::EndStuck(absl::Time now, std::vector<Event>& events) {
   for (const std::string& id : ended) {
     events.push_back({.kind = Event::Kind::kFinished,
                       .job = id,
-                      .error = absl::UnavailableError(absl::StrCat(
-                          "no worker of this farm has ", NeedsOf(jobs_.at(id).job)))});
+                      .error = absl::UnavailableError(
+                          absl::StrCat("no worker of this farm has ", NeedsOf(jobs_.at(id).job)))});
     Dequeue(id);
     jobs_.erase(id);
   }

@@ -416,10 +416,9 @@ TEST_F(SchedulerTest, UnderRandomEventsEachJobEndsOnce) {
         report.clear_leases();
         for (const auto& grant : scheduler_.LeasesOf(worker)) {
           const bool done = random() % 3 == 0;
-          v1::LeaseState& state =
-              AddLease(report, grant.epoch,
-                       done ? v1::LeaseState::PHASE_DONE : v1::LeaseState::PHASE_RUNNING,
-                       grant.job);
+          v1::LeaseState& state = AddLease(
+              report, grant.epoch,
+              done ? v1::LeaseState::PHASE_DONE : v1::LeaseState::PHASE_RUNNING, grant.job);
           if (done && random() % 8 == 0) {
             state.mutable_error()->set_code(static_cast<int>(absl::StatusCode::kUnavailable));
           }

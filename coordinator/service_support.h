@@ -19,16 +19,17 @@ inline grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* call,
   return reactor;
 }
 
-// Runs `work(caller, response)` on the pool for a client's unary call.
+// Runs `work(caller, response)` on `pool` for a client's unary call.
 template <typename Response, typename Work>
-grpc::ServerUnaryReactor* Answer(ServiceContext& context, grpc::CallbackServerContext* call,
-                                 Response* response, Work work) {
+grpc::ServerUnaryReactor* AnswerOn(Executor& pool, ServiceContext& context,
+                                   grpc::CallbackServerContext* call, Response* response,
+                                   Work work) {
   absl::StatusOr<Caller> caller = context.authenticator.Authenticate(*call, Role::kClient);
   if (!caller.ok()) return FinishNow(call, caller.status());
   context.sessions.Touch();
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  const bool posted = context.farm.pool.Post(
-      [reactor, response, caller = *std::move(caller), work = std::move(work)] {
+  const bool posted =
+      pool.Post([reactor, response, caller = *std::move(caller), work = std::move(work)] {
         reactor->Finish(ToGrpcStatus(work(caller, *response)));
       });
   if (!posted) {
@@ -36,6 +37,12 @@ grpc::ServerUnaryReactor* Answer(ServiceContext& context, grpc::CallbackServerCo
         ToGrpcStatus(absl::ResourceExhaustedError("the coordinator has too much to do")));
   }
   return reactor;
+}
+
+template <typename Response, typename Work>
+grpc::ServerUnaryReactor* Answer(ServiceContext& context, grpc::CallbackServerContext* call,
+                                 Response* response, Work work) {
+  return AnswerOn(context.farm.pool, context, call, response, std::move(work));
 }
 
 // Starts the session that `make(options)` gives for a client and streams its events.

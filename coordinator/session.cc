@@ -43,6 +43,7 @@ Session::Session(FarmContext& farm, Options options)
       events_(farm.clock, options_.kept_event_bytes_max) {}
 
 Session::~Session() {
+  cancel_->Cancel();
   for (StepRunner::Ticket ticket : tickets_) farm_.runner.Leave(ticket);
 }
 
@@ -358,6 +359,7 @@ void Session::Fail(const absl::Status& error, int failed_step) {
 void Session::End(v1::BuildFinished finished) {
   AnnounceSteps();
   open_ = false;
+  cancel_->Cancel();
   for (StepRunner::Ticket ticket : std::exchange(tickets_, {})) farm_.runner.Leave(ticket);
   when_published_.clear();
   v1::BuildEvent event;

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/cancel_token.h"
 #include "coordinator/event_stream.h"
 #include "coordinator/farm_context.h"
 #include "oci/descriptor.h"
@@ -116,7 +117,11 @@ class Session : public std::enable_shared_from_this<Session> {
   // `work` on the pool, then `then` on the loop if the session is still open. A full pool fails it.
   template <typename Work, typename Then>
   void Blocking(Work work, Then then) {
-    const bool posted = RunBlocking(farm_, weak_from_this(), std::move(work),
+    BlockingOn(farm_.pool, std::move(work), std::move(then));
+  }
+  template <typename Work, typename Then>
+  void BlockingOn(Executor& pool, Work work, Then then) {
+    const bool posted = RunBlocking(pool, farm_.loop, weak_from_this(), std::move(work),
                                     [this, then = std::move(then)](auto result) mutable {
                                       if (open_) then(std::move(result));
                                     });
@@ -125,6 +130,8 @@ class Session : public std::enable_shared_from_this<Session> {
 
   FarmContext& farm_;
   const Options options_;
+  // Cancelled when the session ends: for calls of registries, which know no other end.
+  const std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
   int steps_ran_ = 0;
   int steps_cached_ = 0;
 
