@@ -338,6 +338,11 @@ void Session::LayerArrived(int index, absl::Status status) {
 }
 
 void Session::Succeed(v1::BuiltImage image) {
+  // What is named here must survive a power cut.
+  WhenPublished([this, image = std::move(image)]() mutable { OnSucceeded(std::move(image)); });
+}
+
+void Session::OnSucceeded(v1::BuiltImage image) {
   if (!open_) return;
   image.set_steps_ran(steps_ran_);
   image.set_steps_cached(steps_cached_);

@@ -111,6 +111,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // Calls `then` once all results of the session's steps are durable.
   void WhenPublished(std::function<void()> then);
 
+  // Ends the session once all results of its steps are durable.
   void Succeed(v1::BuiltImage image);
   void Fail(const absl::Status& error, int failed_step = 0);
   bool open() const { return open_; }
@@ -139,6 +140,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)> then);
   void BringLayer(int index);
   void LayerArrived(int index, absl::Status status);
+  void OnSucceeded(v1::BuiltImage image);
   void End(v1::BuildFinished finished);
 
   EventStream events_;
