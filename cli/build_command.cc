@@ -342,14 +342,17 @@ class Build {
 
   absl::Status WriteOutputs(const v1::BuiltImage& image) {
     const std::vector<std::string> tags(request_.tags().begin(), request_.tags().end());
-    for (const BuildOutput& output : outputs_) {
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      const BuildOutput& output = outputs_[i];
       if (output.type == BuildOutput::Type::kImage || output.type == BuildOutput::Type::kRegistry) {
         continue;
       }
       const int task = progress_->BeginTask(
           output.dest.empty() ? "loading into docker" : absl::StrCat("writing ", output.dest));
       const absl::Status status = context_.OnFarm(
-          [&](FarmClient& client) { return WriteBuildOutput(output, image, tags, client); },
+          [&](FarmClient& client) {
+            return WriteBuildOutput(output, static_cast<int>(i), image, tags, client);
+          },
           [&] { return MayWriteAgain(output.dest); });
       progress_->EndTask(task, status);
       RETURN_IF_ERROR(status) << "output";

@@ -240,9 +240,13 @@ absl::Status WriteDockerArchive(const std::vector<StoredImage>& images, BlobStor
   return WriteDockerTar(loaded, OpenerOf(blobs), sink);
 }
 
-absl::Status WriteBuildOutput(const BuildOutput& output, const v1::BuiltImage& image,
+absl::Status WriteBuildOutput(const BuildOutput& output, int index, const v1::BuiltImage& image,
                               const std::vector<std::string>& tags, FarmClient& client) {
-  const StoredImage stored = {.manifest = image.manifest(),
+  const bool is_archive = output.type == Type::kOci || output.type == Type::kDocker;
+  if (is_archive && index >= image.export_manifests_size()) {
+    return absl::InternalError("the farm names no manifest for an archive");
+  }
+  const StoredImage stored = {.manifest = is_archive ? image.export_manifests(index) : v1::Digest(),
                               .config = image.config(),
                               .names = output.names.empty() ? tags : output.names};
   BlobStore& blobs = client.blobs();

@@ -40,12 +40,12 @@ absl::StatusOr<BuildOutput> ParseBuildOutput(absl::string_view text);
 // What the farm must do for an output.
 v1::Export ExportOf(const BuildOutput& output);
 
-// Writes the files of an output whose build has succeeded. `tags` are the build's. Nothing for
-// kImage and kRegistry, which the farm has done.
+// Writes the files of an output whose build has succeeded: of the build's export `index`. `tags`
+// are the build's. Nothing for kImage and kRegistry, which the farm has done.
 //   NOT_FOUND            the docker program, for kDocker without `dest`
 //   INVALID_ARGUMENT     a name
 //   and errors of the file system and the farm
-absl::Status WriteBuildOutput(const BuildOutput& output, const v1::BuiltImage& image,
+absl::Status WriteBuildOutput(const BuildOutput& output, int index, const v1::BuiltImage& image,
                               const std::vector<std::string>& tags, FarmClient& client);
 
 // Writes an image of the farm as a `docker load` archive (docker save).

@@ -604,20 +604,20 @@ void BuildSession::Finish() {
   StoreImage(image, [this, image](v1::BuiltImage built) {
     // Exports in the order asked for, one after another; the image's store comes first.
     struct Chain {
-      std::vector<v1::Export> exports;
-      size_t next = 0;
+      int next = 0;
       v1::BuiltImage built;
       std::function<void()> step;
     };
     auto chain = std::make_shared<Chain>();
-    chain->exports.assign(request_.exports().begin(), request_.exports().end());
     chain->built = std::move(built);
+    for (int i = 0; i < request_.exports_size(); ++i) chain->built.add_export_manifests();
     const std::weak_ptr<Chain> weak_chain = chain;
     chain->step = [this, image, weak_chain] {
       const std::shared_ptr<Chain> chain = weak_chain.lock();
       if (chain == nullptr || !open()) return;
-      if (chain->next == chain->exports.size()) return Succeed(std::move(chain->built));
-      const v1::Export& wanted = chain->exports[chain->next++];
+      const int index = chain->next++;
+      if (index == request_.exports_size()) return Succeed(std::move(chain->built));
+      const v1::Export& wanted = request_.exports(index);
       switch (wanted.kind()) {
         case v1::Export::KIND_PUSH: {
           std::vector<std::string> names(wanted.names().begin(), wanted.names().end());
@@ -640,10 +640,11 @@ void BuildSession::Finish() {
           });
         case v1::Export::KIND_LAYERS:
           return PrepareForms(image, wanted.compression(),
-                              [this, chain](absl::StatusOr<Image> ready) {
+                              [this, chain, index](absl::StatusOr<Image> ready) {
                                 if (!ready.ok()) return Fail(ready.status());
-                                StoreImage(*ready, [chain](v1::BuiltImage with_forms) {
-                                  *chain->built.mutable_manifest() = with_forms.manifest();
+                                StoreManifest(*ready, [chain, index](v1::Digest manifest) {
+                                  *chain->built.mutable_export_manifests(index) = manifest;
+                                  *chain->built.mutable_manifest() = std::move(manifest);
                                   chain->step();
                                 });
                               });
@@ -681,6 +682,15 @@ void BuildSession::StoreImage(const Image& image, std::function<void(v1::BuiltIm
         if (!built.ok()) return Fail(built.status());
         then(*std::move(built));
       });
+}
+
+void BuildSession::StoreManifest(const Image& image, std::function<void(v1::Digest)> then) {
+  Blocking([&farm = farm_,
+            bytes = SerializeManifest(ManifestFor(image))] { return PutBytes(farm.blobs, bytes); },
+           [this, then = std::move(then)](absl::StatusOr<Digest> manifest) {
+             if (!manifest.ok()) return Fail(manifest.status());
+             then(DigestToProto(*manifest));
+           });
 }
 
 void BuildSession::AddLiveBlobs(LiveBlobs& live) const {

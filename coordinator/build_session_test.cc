@@ -601,6 +601,53 @@ TEST_F(BuildSessionTest, PushCompressesAndPushesEachLayer) {
 }
 
 // As many builds as the pool has threads may wait for one, and the store must answer all the same.
+TEST_F(BuildSessionTest, EachExportOfLayersHasAManifestOfItsOwn) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_tags("app");
+  for (const std::string compression : {"", "gzip"}) {
+    v1::Export& wanted = *request.add_exports();
+    wanted.set_kind(v1::Export::KIND_LAYERS);
+    wanted.set_compression(compression);
+  }
+  request.add_exports()->set_kind(v1::Export::KIND_IMAGE);
+  const v1::BuildFinished done = Build(request);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  ASSERT_EQ(done.image().export_manifests_size(), 3);
+  const auto media_type = [&](int i) {
+    const Digest digest = *DigestFromProto(done.image().export_manifests(i));
+    return ParseManifest(*GetBytes(blobs_, digest))->layers.at(0).media_type;
+  };
+  EXPECT_EQ(media_type(0), kOciLayerType);
+  EXPECT_EQ(media_type(1), kOciLayerGzipType);
+  EXPECT_EQ(done.image().export_manifests(2).hash(), "");
+  EXPECT_EQ(images_.Find("main", "app")->manifest.layers.at(0).media_type, kOciLayerType)
+      << "the tag stays where it is";
+}
+
+// After a power cut a name must lead to bytes.
+TEST_F(BuildSessionTest, ASessionEndsOnceAllThatItNamesIsPublished) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  v1::Export& wanted = *request.add_exports();
+  wanted.set_kind(v1::Export::KIND_LAYERS);
+  wanted.set_compression("gzip");
+  int published = 0;
+  auto session = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "e1", .domain = "main"}, request);
+  session->events().Watch(0, [&](const EventStream::SharedEvent& event) {
+    if (!event->has_finished()) return;
+    EXPECT_OK(index_.Scan(IndexTable::kAction, "", "",
+                          [&](absl::string_view, absl::string_view) { return ++published > 0; }));
+  });
+  session->Start();
+  // One turn of the pool at a time, the last work first: what is published comes late.
+  for (int turn = 0; turn < 1000 && !session->events().finished(); ++turn) {
+    loop_.RunAll();
+    slow_pool_.RunAll();
+    if (!pool_.RunLast()) worker_.Turn(runner_);
+  }
+  EXPECT_EQ(published, 2) << "the step and its compressed layer";
+}
+
 TEST_F(BuildSessionTest, ARegistryIsWaitedForApartFromTheRest) {
   auto session = std::make_shared<BuildSession>(
       farm_, Session::Options{.id = "r1", .domain = "main"}, Request("FROM alpine\nRUN one\n"));

@@ -64,6 +64,9 @@ void Session::AddLiveBlobs(LiveBlobs& live) const {
   add(made_->manifest());
   add(made_->config());
   if (made_->has_flattened()) add(made_->flattened());
+  for (const v1::Digest& manifest : made_->export_manifests()) {
+    if (!manifest.hash().empty()) add(manifest);
+  }
 }
 
 absl::StatusOr<std::vector<Session::FoundLayer>> Session::FindLayers(

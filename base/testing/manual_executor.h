@@ -25,6 +25,14 @@ class ManualExecutor final : public Executor {
       work();
     }
   }
+  // Runs what was posted last, before all else. False if there is nothing.
+  bool RunLast() {
+    if (queue_.empty()) return false;
+    std::function<void()> work = std::move(queue_.back());
+    queue_.pop_back();
+    work();
+    return true;
+  }
 
  private:
   std::deque<std::function<void()>> queue_;
