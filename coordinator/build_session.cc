@@ -13,6 +13,7 @@
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
+#include "coordinator/step_result.h"
 #include "dockerfile/parser.h"
 #include "layer/chain_id.h"
 #include "oci/reference.h"
@@ -380,9 +381,9 @@ void BuildSession::MakeKey(int index) {
           keyed.key = ComputeStepKey(keyed.identity, parent);
           if (lookup) {
             absl::StatusOr<v1::ActionRecord> record = farm.actions.Get(domain, keyed.key.digest);
-            if (record.ok()) {
+            if (record.ok() && CheckResult(keyed.identity, record->result()).ok()) {
               keyed.hit = *std::move(record);
-            } else if (!absl::IsNotFound(record.status())) {
+            } else if (!record.ok() && !absl::IsNotFound(record.status())) {
               LogWarning("action cache", {{"error", LogText(record.status())}});
             }
           }
@@ -486,14 +487,12 @@ void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
   *made.ref.mutable_table() = result.layer().table();
   *made.ref.add_forms() = result.layer().form();
   made.here = true;
-  const absl::StatusOr<Digest> diff_id = DigestFromProto(result.layer().diff_id());
-  const absl::StatusOr<Digest> form = DigestFromProto(result.layer().form().digest());
-  if (!diff_id.ok() || !form.ok()) {
-    return Fail(absl::InternalError("a worker's result names no layer"), node.step);
-  }
-  made.blob = {.media_type = result.layer().form().media_type(), .digest = *form};
+  // The result was checked when it came, or when it was found: see CheckResult().
+  made.blob = {.media_type = result.layer().form().media_type(),
+               .digest = *DigestFromProto(result.layer().form().digest())};
   node.layer = AddLayer(std::move(made));
-  node.made = {.diff_id = *diff_id, .finished = TimeFromProto(result.finished())};
+  node.made = {.diff_id = *DigestFromProto(result.layer().diff_id()),
+               .finished = TimeFromProto(result.finished())};
   node.state = State::kDone;
   Advance();
 }

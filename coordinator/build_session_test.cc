@@ -57,7 +57,8 @@ class ScriptedWorker {
   std::vector<std::string> ran;      // the shell text of each RUN, "COPY dest", "MKDIR path", …
   FakeRegistry* registry = nullptr;  // that a push goes to
   int slots = 4;
-  bool silent = false;  // takes leases and never reports
+  bool silent = false;                         // takes leases and never reports
+  std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
   int acknowledged = 0;
 
   // One exchange with the coordinator. True if something was done.
@@ -150,6 +151,7 @@ class ScriptedWorker {
     *layer.mutable_table() = Store(table.Encode());
     *layer.mutable_canonical() = DigestToProto(
         table.CanonicalDigest(TimeFromProto(result.started()), TimeFromProto(result.finished())));
+    if (spoil) spoil(result);
     return state;
   }
   v1::Digest Store(const std::string& bytes) { return DigestToProto(*PutBytes(blobs_, bytes)); }
@@ -477,6 +479,18 @@ TEST_F(BuildSessionTest, AWorkerThatFindsABlobDamagedHasItMadeAgain) {
   const v1::BuildFinished done = Build("FROM scratch\nRUN one\nRUN two\n");
   EXPECT_FALSE(done.has_error()) << done.error().message();
   EXPECT_THAT(worker_.ran, ElementsAre("two", "two"));
+}
+
+TEST_F(BuildSessionTest, AResultThatIsNoneEndsTheBuildAndIsNotKept) {
+  worker_.spoil = [](v1::StepResult& result) {
+    result.mutable_layer()->mutable_diff_id()->set_hash("no hash");
+  };
+  const v1::BuildFinished done = Build("FROM scratch\nRUN one\nRUN two\n");
+  EXPECT_EQ(done.error().code(), static_cast<int>(absl::StatusCode::kInternal));
+  EXPECT_THAT(done.error().message(), HasSubstr("diffID"));
+  worker_.spoil = nullptr;
+  EXPECT_FALSE(Build("FROM scratch\nRUN one\nRUN two\n").has_error());
+  EXPECT_THAT(worker_.ran, ElementsAre("one", "two"));
 }
 
 TEST_F(BuildSessionTest, EqualStepsInFlightAreJoined) {

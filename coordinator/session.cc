@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
+#include "coordinator/step_result.h"
 #include "plan/step_key.h"
 #include "rpc/status.h"
 
@@ -88,7 +89,7 @@ absl::StatusOr<std::vector<Session::FoundLayer>> Session::FindLayers(
       *layer.source->mutable_blob()->mutable_digest() = DigestToProto(blobs[i].digest);
     }
     if (absl::StatusOr<v1::LayerRecord> record = farm.publisher.FindLayer(domain, diff_id);
-        record.ok()) {
+        record.ok() && record->diff_id().hash() == diff_id.hex()) {
       *layer.ref.mutable_diff_id() = record->diff_id();
       absl::StatusOr<Digest> table = DigestFromProto(record->table());
       if (table.ok() && !table->empty()) {
@@ -177,7 +178,9 @@ void Session::RunStep(StepRun run, std::function<void(absl::StatusOr<StepDone>)>
   Blocking([&farm = farm_, domain, key] { return farm.actions.Get(domain, key); },
            [this, run = std::move(run),
             then = std::move(then)](absl::StatusOr<v1::ActionRecord> record) mutable {
-             if (!record.ok()) return Dispatch(std::move(run), std::move(then));
+             if (!record.ok() || !CheckResult(run.request.spec.identity(), record->result()).ok()) {
+               return Dispatch(std::move(run), std::move(then));
+             }
              ReportCached(run.step, record->result());
              then(StepDone{.result = record->result(), .cached = true});
            });

@@ -7,6 +7,8 @@
 #include "base/check.h"
 #include "base/digest_proto.h"
 #include "base/log.h"
+#include "base/status_macros.h"
+#include "coordinator/step_result.h"
 
 namespace farm {
 namespace {
@@ -201,8 +203,11 @@ void StepRunner::OnFinished(const std::string& id, const Scheduler::Event& event
       scheduler_.Acknowledge(worker, epoch);
     };
   }
-  if (!event.error.ok() || event.result.exit_code() != 0) {
-    if (!event.error.ok()) return Drop(id, *job, event.error);
+  if (!event.error.ok()) return Drop(id, *job, event.error);
+  if (absl::Status status = CheckResult(job->request.spec.identity(), event.result); !status.ok()) {
+    return Drop(id, *job, Annotate(status, absl::StrCat("worker ", event.worker)));
+  }
+  if (event.result.exit_code() != 0) {
     return Drop(id, *job, Outcome{.result = event.result, .worker = event.worker});
   }
   if (!IsAdoptable(job->request, event.result)) {
@@ -213,11 +218,8 @@ void StepRunner::OnFinished(const std::string& id, const Scheduler::Event& event
       it != publishing_.end()) {
     return Settle(job, {.result = it->second, .adopted = true, .worker = event.worker});
   }
-  const absl::StatusOr<Digest> canonical = DigestFromProto(event.result.layer().canonical());
-  if (!canonical.ok()) {
-    return Drop(id, *job, absl::InternalError("the worker's result has no canonical digest"));
-  }
-  const bool posted = pool_.Post([this, job, canonical = *canonical, result = event.result,
+  const Digest canonical = *DigestFromProto(event.result.layer().canonical());
+  const bool posted = pool_.Post([this, job, canonical, result = event.result,
                                   worker = event.worker]() mutable {
     absl::StatusOr<v1::StepResult> equal =
         publisher_.FindEqualLayer(job->request.domain, *job->request.parent_chain_id, canonical);
