@@ -35,4 +35,11 @@ int EventStream::Watch(int64_t after_sequence, Watcher watcher) {
   return id;
 }
 
+EventStream::SharedEvent EventStream::Next(int64_t after_sequence) const {
+  const auto next = std::upper_bound(
+      kept_.begin(), kept_.end(), after_sequence,
+      [](int64_t sequence, const SharedEvent& event) { return sequence < event->sequence(); });
+  return next == kept_.end() ? nullptr : *next;
+}
+
 }  // namespace farm

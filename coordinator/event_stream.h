@@ -30,6 +30,9 @@ class EventStream {
 
   // Shows the kept events after `after_sequence` at once, then each new one. Returns an id.
   int Watch(int64_t after_sequence, Watcher watcher);
+  // The first kept event after `after_sequence`; null if there is none yet. For who takes one at a
+  // time: what was dropped meanwhile is skipped.
+  SharedEvent Next(int64_t after_sequence) const;
   void Unwatch(int id) { watchers_.erase(id); }
   int watchers() const { return static_cast<int>(watchers_.size()); }
   bool finished() const { return finished_; }
