@@ -42,23 +42,24 @@ absl::StatusOr<GarbageCollector::Usage> GarbageCollector::Measure(const LiveSet&
 }
 
 absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Collect(const LiveSet& live,
-                                                                   const CancelToken& cancel) {
+                                                                   const CancelToken& cancel,
+                                                                   const Removed& removed) {
   return Remove(live, clock_.Now() - options_.grace, options_.high_mark_bytes,
-                options_.low_mark_bytes, cancel);
+                options_.low_mark_bytes, cancel, removed);
 }
 
 absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Prune(const LiveSet& live,
                                                                  const PruneOptions& options,
-                                                                 const CancelToken& cancel) {
+                                                                 const CancelToken& cancel,
+                                                                 const Removed& removed) {
   const absl::Duration unused_for = std::max(options.unused_for, PruneGrace());
-  return Remove(live, clock_.Now() - unused_for, options.keep_bytes, options.keep_bytes, cancel);
+  return Remove(live, clock_.Now() - unused_for, options.keep_bytes, options.keep_bytes, cancel,
+                removed);
 }
 
-absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Remove(const LiveSet& live,
-                                                                  absl::Time unused_since,
-                                                                  int64_t start_bytes,
-                                                                  int64_t target_bytes,
-                                                                  const CancelToken& cancel) {
+absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Remove(
+    const LiveSet& live, absl::Time unused_since, int64_t start_bytes, int64_t target_bytes,
+    const CancelToken& cancel, const Removed& tell) {
   const auto may_go = [&](const CollectableBlobStore::BlobInfo& info) {
     return info.last_use < unused_since && !live.IsPinned(info.digest);
   };
@@ -92,6 +93,7 @@ absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Remove(const LiveSet&
     if (*done) {
       ++removed.blobs;
       removed.bytes += digest.size_bytes();
+      if (tell) tell(digest);
     }
     return !cancel.cancelled();
   };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 
@@ -69,8 +70,12 @@ class GarbageCollector {
   };
   absl::StatusOr<Usage> Measure(const LiveSet& live);
 
+  // Told of each blob that was removed.
+  using Removed = std::function<void(const Digest&)>;
+
   // What was removed. If `cancel` is cancelled it ends early, and the answer says what was done.
-  absl::StatusOr<Amount> Collect(const LiveSet& live, const CancelToken& cancel);
+  absl::StatusOr<Amount> Collect(const LiveSet& live, const CancelToken& cancel,
+                                 const Removed& removed = nullptr);
 
   struct PruneOptions {
     absl::Duration unused_for = absl::ZeroDuration();  // only what was not used for so long
@@ -79,14 +84,15 @@ class GarbageCollector {
   // What was used within the grace, or 2 h if that is less, stays: a person who prunes wants the
   // room back now, but uploads under way need some protection still.
   absl::StatusOr<Amount> Prune(const LiveSet& live, const PruneOptions& options,
-                               const CancelToken& cancel);
+                               const CancelToken& cancel, const Removed& removed = nullptr);
 
  private:
   absl::Duration PruneGrace() const;
   // Removes unpinned blobs not used since `unused_since`, oldest hour first, until no more than
   // `target_bytes` are left, if there are more than `start_bytes`.
   absl::StatusOr<Amount> Remove(const LiveSet& live, absl::Time unused_since, int64_t start_bytes,
-                                int64_t target_bytes, const CancelToken& cancel);
+                                int64_t target_bytes, const CancelToken& cancel,
+                                const Removed& tell);
 
   Clock& clock_;
   CollectableBlobStore& blobs_;

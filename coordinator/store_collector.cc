@@ -13,6 +13,7 @@ namespace farm {
 namespace {
 
 constexpr absl::Duration kLoopTimeout = absl::Seconds(30);
+constexpr absl::Duration kBoundReapiEvery = absl::Hours(1);  // It reads all of them.
 
 using DigestSet = absl::flat_hash_set<Digest>;
 
@@ -42,7 +43,8 @@ class StoreCollector::Known final : public LiveSet {
 StoreCollector::StoreCollector(Clock& clock, Executor& loop, CollectableBlobStore& blobs,
                                Index& index, ImageStore& images, TableCache& tables,
                                SessionTable& sessions, const CancelToken& stopping, Options options)
-    : loop_(loop),
+    : clock_(clock),
+      loop_(loop),
       index_(index),
       images_(images),
       tables_(tables),
@@ -52,7 +54,8 @@ StoreCollector::StoreCollector(Clock& clock, Executor& loop, CollectableBlobStor
       collector_(clock, blobs,
                  {.high_mark_bytes = options.high_mark_bytes,
                   .low_mark_bytes = options.low_mark_bytes,
-                  .grace = options.grace}) {}
+                  .grace = options.grace}),
+      sweeper_(index, blobs) {}
 
 StoreCollector::~StoreCollector() = default;
 
@@ -111,14 +114,27 @@ absl::StatusOr<v1::DiskUsageResponse> StoreCollector::DiskUsage() {
   return response;
 }
 
+absl::StatusOr<GarbageCollector::Amount> StoreCollector::Sweep(
+    const std::function<absl::StatusOr<GarbageCollector::Amount>(const GarbageCollector::Removed&)>&
+        collect) {
+  DigestSet removed;
+  absl::StatusOr<GarbageCollector::Amount> amount =
+      collect([&removed](const Digest& digest) { removed.insert(digest); });
+  // Also of a run that failed half-way.
+  RETURN_IF_ERROR(sweeper_.Sweep(removed));
+  return amount;
+}
+
 absl::StatusOr<v1::PruneResponse> StoreCollector::Prune(const v1::PruneRequest& request) {
   MutexLock lock(one_at_a_time_);
   ASSIGN_OR_RETURN(const std::unique_ptr<Known> known, Look(/*keep_steps=*/!request.all()));
   ASSIGN_OR_RETURN(const GarbageCollector::Amount removed,
-                   collector_.Prune(*known,
-                                    {.unused_for = DurationFromProto(request.unused_for()),
-                                     .keep_bytes = request.keep_bytes()},
-                                    stopping_));
+                   Sweep([&](const GarbageCollector::Removed& tell) {
+                     return collector_.Prune(*known,
+                                             {.unused_for = DurationFromProto(request.unused_for()),
+                                              .keep_bytes = request.keep_bytes()},
+                                             stopping_, tell);
+                   }));
   v1::PruneResponse response;
   response.set_blobs_removed(removed.blobs);
   response.set_bytes_removed(removed.bytes);
@@ -128,7 +144,14 @@ absl::StatusOr<v1::PruneResponse> StoreCollector::Prune(const v1::PruneRequest& 
 absl::Status StoreCollector::Collect() {
   MutexLock lock(one_at_a_time_);
   ASSIGN_OR_RETURN(const std::unique_ptr<Known> known, Look(/*keep_steps=*/false));
-  ASSIGN_OR_RETURN(const GarbageCollector::Amount removed, collector_.Collect(*known, stopping_));
+  ASSIGN_OR_RETURN(const GarbageCollector::Amount removed,
+                   Sweep([&](const GarbageCollector::Removed& tell) {
+                     return collector_.Collect(*known, stopping_, tell);
+                   }));
+  if (const absl::Time now = clock_.Now(); now >= bound_reapi_at_) {
+    bound_reapi_at_ = now + kBoundReapiEvery;
+    RETURN_IF_ERROR(sweeper_.BoundReapi());
+  }
   if (removed.blobs > 0) {
     LogInfo("collected",
             {{"blobs", std::to_string(removed.blobs)}, {"bytes", std::to_string(removed.bytes)}});

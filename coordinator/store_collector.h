@@ -1,6 +1,7 @@
 #ifndef FARM_COORDINATOR_STORE_COLLECTOR_H_
 #define FARM_COORDINATOR_STORE_COLLECTOR_H_
 
+#include <functional>
 #include <memory>
 
 #include "base/cancel_token.h"
@@ -10,6 +11,7 @@
 #include "cas/blob_store.h"
 #include "cas/garbage_collector.h"
 #include "cas/index.h"
+#include "cas/record_sweeper.h"
 #include "coordinator/collector.h"
 #include "coordinator/image_store.h"
 #include "coordinator/session_table.h"
@@ -40,7 +42,12 @@ class StoreCollector final : public Collector {
   class Known;
   // What is alive now. UNAVAILABLE while the coordinator stops.
   absl::StatusOr<std::unique_ptr<Known>> Look(bool keep_steps);
+  // Runs `collect`, and has the index's records follow the blobs that it tells of.
+  absl::StatusOr<GarbageCollector::Amount> Sweep(
+      const std::function<absl::StatusOr<GarbageCollector::Amount>(
+          const GarbageCollector::Removed& removed)>& collect);
 
+  Clock& clock_;
   Executor& loop_;
   Index& index_;
   ImageStore& images_;
@@ -49,7 +56,9 @@ class StoreCollector final : public Collector {
   const CancelToken& stopping_;
   const Options options_;
   Mutex one_at_a_time_;
+  absl::Time bound_reapi_at_ FARM_GUARDED_BY(one_at_a_time_) = absl::InfinitePast();
   GarbageCollector collector_;
+  RecordSweeper sweeper_;
 };
 
 }  // namespace farm
