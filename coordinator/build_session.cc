@@ -665,13 +665,12 @@ void BuildSession::StoreImage(const Image& image, std::function<void(v1::BuiltIm
        tags = std::vector<std::string>(request_.tags().begin(),
                                        request_.tags().end())]() -> absl::StatusOr<v1::BuiltImage> {
         const std::string manifest = SerializeManifest(ManifestFor(image));
-        ASSIGN_OR_RETURN(const Digest digest,
-                         farm.images.Put(domain, manifest, image.config_bytes, repository, {}));
+        ASSIGN_OR_RETURN(const Digest digest, farm.images.Put(domain, manifest, image.config_bytes,
+                                                              repository, {}, tags));
         v1::BuiltImage built;
         *built.mutable_manifest() = DigestToProto(digest);
         *built.mutable_config() = DigestToProto(DigestOf(image.config_bytes));
         for (const std::string& tag : tags) {
-          RETURN_IF_ERROR(farm.images.Tag(domain, tag, digest));
           ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag));
           built.add_tags(reference.WithDefaultTag().familiar());
         }

@@ -55,12 +55,11 @@ absl::StatusOr<v1::BuiltImage> StoreAndTag(FarmContext& farm, const std::string&
                                            const std::vector<std::string>& repo_digests,
                                            const std::vector<std::string>& tags) {
   ASSIGN_OR_RETURN(const Digest digest,
-                   farm.images.Put(domain, manifest, config, repository, repo_digests));
+                   farm.images.Put(domain, manifest, config, repository, repo_digests, tags));
   v1::BuiltImage built;
   *built.mutable_manifest() = DigestToProto(digest);
   *built.mutable_config() = DigestToProto(DigestOf(config));
   for (const std::string& tag : tags) {
-    RETURN_IF_ERROR(farm.images.Tag(domain, tag, digest));
     ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag));
     built.add_tags(reference.WithDefaultTag().familiar());
   }
@@ -279,7 +278,7 @@ void StoredImageSession::OnFound(Found found) {
           ASSIGN_OR_RETURN(const std::string config,
                            GetBytes(farm.blobs, parsed.config.digest, kImageConfigBytesMax));
           ASSIGN_OR_RETURN(const Digest digest,
-                           farm.images.Put(domain, manifest, config, "", repo_digests));
+                           farm.images.Put(domain, manifest, config, "", repo_digests, {}));
           *built.mutable_manifest() = DigestToProto(digest);
           *built.mutable_config() = DigestToProto(parsed.config.digest);
           return built;

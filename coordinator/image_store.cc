@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -20,17 +21,58 @@ namespace farm {
 namespace {
 
 constexpr size_t kIdPrefixMin = 2;  // hex digits
+constexpr int kConflictsMax = 16;   // of others that change the same image at once
 
 bool IsHex(absl::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
+absl::StatusOr<std::vector<std::string>> TagReferences(const std::vector<std::string>& names) {
+  std::vector<std::string> references;
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(name));
+    if (!parsed.digest().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("refusing to create a tag with a digest reference: ", name));
+    }
+    references.push_back(parsed.WithDefaultTag().canonical());
+  }
+  return references;
+}
+
+// Nullopt if there is none.
+absl::StatusOr<std::optional<std::string>> FindRecord(Index& index, IndexTable table,
+                                                      const std::string& key) {
+  absl::StatusOr<std::string> bytes = index.Get(table, key);
+  if (absl::IsNotFound(bytes.status())) return std::nullopt;
+  RETURN_IF_ERROR(bytes.status());
+  return *std::move(bytes);
+}
+
+// Calls `attempt` until it returns something else than ABORTED.
+template <typename Attempt>
+auto Retry(Attempt attempt) {
+  for (int i = 1; i < kConflictsMax; ++i) {
+    auto result = attempt();
+    absl::Status status;
+    if constexpr (std::is_same_v<decltype(result), absl::Status>) {
+      status = result;
+    } else {
+      status = result.status();
+    }
+    if (!absl::IsAborted(status)) return result;
+  }
+  return attempt();
+}
+
 }  // namespace
 
 absl::StatusOr<Digest> ImageStore::Put(absl::string_view domain, absl::string_view manifest_bytes,
                                        absl::string_view config_bytes, absl::string_view repository,
-                                       const std::vector<std::string>& repo_digests) {
+                                       const std::vector<std::string>& repo_digests,
+                                       const std::vector<std::string>& tags) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> references, TagReferences(tags));
   ASSIGN_OR_RETURN(const ImageConfig config, ParseImageConfig(config_bytes));
   ASSIGN_OR_RETURN(const Digest config_digest, PutBytes(blobs_, config_bytes));
   ASSIGN_OR_RETURN(const Digest manifest_digest, PutBytes(blobs_, manifest_bytes));
@@ -40,77 +82,99 @@ absl::StatusOr<Digest> ImageStore::Put(absl::string_view domain, absl::string_vi
     RETURN_IF_ERROR(blobs_.Sync({&document, 1}));
   }
   const std::string key = IndexKey({domain, manifest_digest.raw()});
-  v1::ImageRecord record;
-  if (absl::StatusOr<std::string> before = index_.Get(IndexTable::kImage, key);
-      before.ok() && record.ParseFromString(*before)) {
-    // Its time stays.
-  } else {
-    record.Clear();
-    *record.mutable_created() = TimeToProto(clock_.Now());
-  }
-  *record.mutable_manifest() = DigestToProto(manifest_digest);
-  *record.mutable_config() = DigestToProto(config_digest);
-  record.clear_diff_ids();
-  for (const std::string& diff_id : config.diff_ids) {
-    record.add_diff_ids(std::string(absl::StripPrefix(diff_id, "sha256:")));
-  }
-  if (!repository.empty()) record.set_repository(std::string(repository));
-  for (const std::string& repo_digest : repo_digests) {
-    const auto& known = record.repo_digests();
-    if (std::find(known.begin(), known.end(), repo_digest) == known.end()) {
-      record.add_repo_digests(repo_digest);
+  RETURN_IF_ERROR(Retry([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::optional<std::string> before,
+                     FindRecord(index_, IndexTable::kImage, key));
+    v1::ImageRecord record;
+    if (!before.has_value() || !record.ParseFromString(*before)) {
+      record.Clear();
+      *record.mutable_created() = TimeToProto(clock_.Now());
     }
-  }
-  const std::string after = record.SerializeAsString();
-  if (absl::StatusOr<std::string> before = index_.Get(IndexTable::kImage, key);
-      before.ok() && *before == after) {
-    return manifest_digest;
-  }
-  IndexBatch batch;
-  batch.Put(IndexTable::kImage, key, after);
-  RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kOrdered));
+    *record.mutable_manifest() = DigestToProto(manifest_digest);
+    *record.mutable_config() = DigestToProto(config_digest);
+    record.clear_diff_ids();
+    for (const std::string& diff_id : config.diff_ids) {
+      record.add_diff_ids(std::string(absl::StripPrefix(diff_id, "sha256:")));
+    }
+    if (!repository.empty()) record.set_repository(std::string(repository));
+    for (const std::string& repo_digest : repo_digests) {
+      const auto& known = record.repo_digests();
+      if (std::find(known.begin(), known.end(), repo_digest) == known.end()) {
+        record.add_repo_digests(repo_digest);
+      }
+    }
+    IndexBatch batch;
+    ASSIGN_OR_RETURN(const bool named, AddTags(domain, references, manifest_digest, batch));
+    if (named) record.set_name_changes(record.name_changes() + 1);
+    const std::string after = record.SerializeAsString();
+    if (before == after) return absl::OkStatus();  // A build that changed nothing writes nothing.
+    batch.Expect(IndexTable::kImage, key, before).Put(IndexTable::kImage, key, after);
+    return index_.Apply(batch, named ? Index::Durability::kSynced : Index::Durability::kOrdered);
+  }));
   return manifest_digest;
+}
+
+absl::StatusOr<bool> ImageStore::AddTags(absl::string_view domain,
+                                         const std::vector<std::string>& references,
+                                         const Digest& manifest, IndexBatch& batch) {
+  v1::TagRecord record;
+  *record.mutable_manifest() = DigestToProto(manifest);
+  *record.mutable_tagged() = TimeToProto(clock_.Now());
+  for (const std::string& reference : references) {
+    const std::string key = IndexKey({domain, reference});
+    ASSIGN_OR_RETURN(const std::optional<std::string> before,
+                     FindRecord(index_, IndexTable::kTag, key));
+    v1::TagRecord known;
+    if (before.has_value() && known.ParseFromString(*before) &&
+        known.manifest().hash() == manifest.hex()) {
+      continue;
+    }
+    batch.Put(IndexTable::kTag, key, record.SerializeAsString());
+  }
+  return !batch.writes().empty();
 }
 
 absl::Status ImageStore::Tag(absl::string_view domain, absl::string_view name,
                              const Digest& manifest) {
-  ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(name));
-  if (!parsed.digest().empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("refusing to create a tag with a digest reference: ", name));
-  }
-  const std::string key = IndexKey({domain, parsed.WithDefaultTag().canonical()});
-  v1::TagRecord record;
-  if (absl::StatusOr<std::string> before = index_.Get(IndexTable::kTag, key);
-      before.ok() && record.ParseFromString(*before) &&
-      record.manifest().hash() == manifest.hex()) {
-    return absl::OkStatus();  // A build that changed nothing writes nothing.
-  }
-  *record.mutable_manifest() = DigestToProto(manifest);
-  *record.mutable_tagged() = TimeToProto(clock_.Now());
-  IndexBatch batch;
-  batch.Put(IndexTable::kTag, key, record.SerializeAsString());
-  return index_.Apply(batch, Index::Durability::kSynced);
+  ASSIGN_OR_RETURN(const std::vector<std::string> references, TagReferences({std::string(name)}));
+  const std::string key = IndexKey({domain, manifest.raw()});
+  return Retry([&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::optional<std::string> before,
+                     FindRecord(index_, IndexTable::kImage, key));
+    v1::ImageRecord record;
+    if (!before.has_value() || !record.ParseFromString(*before)) {
+      return absl::NotFoundError(absl::StrCat("image ", manifest.oci(), " was removed"));
+    }
+    IndexBatch batch;
+    ASSIGN_OR_RETURN(const bool named, AddTags(domain, references, manifest, batch));
+    if (!named) return absl::OkStatus();
+    record.set_name_changes(record.name_changes() + 1);
+    batch.Expect(IndexTable::kImage, key, before)
+        .Put(IndexTable::kImage, key, record.SerializeAsString());
+    return index_.Apply(batch, Index::Durability::kSynced);
+  });
 }
 
 absl::StatusOr<std::vector<ImageStore::Tagged>> ImageStore::Tags(absl::string_view domain) {
   std::vector<Tagged> tags;
   absl::Status error;
-  RETURN_IF_ERROR(
-      index_.Scan(IndexTable::kTag, IndexKey({domain}), "",
-                  [&](absl::string_view key, absl::string_view value) {
-                    v1::TagRecord record;
-                    absl::StatusOr<std::vector<std::string>> parts = IndexKeyParts(key);
-                    if (!parts.ok() || parts->size() != 2 ||
-                        !record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
-                      error = absl::DataLossError("a tag's record does not parse");
-                      return false;
-                    }
-                    absl::StatusOr<Digest> manifest = DigestFromProto(record.manifest());
-                    if (manifest.ok())
-                      tags.push_back({.reference = (*parts)[1], .manifest = *manifest});
-                    return true;
-                  }));
+  RETURN_IF_ERROR(index_.Scan(
+      IndexTable::kTag, IndexKey({domain}), "",
+      [&](absl::string_view key, absl::string_view value) {
+        v1::TagRecord record;
+        absl::StatusOr<std::vector<std::string>> parts = IndexKeyParts(key);
+        if (!parts.ok() || parts->size() != 2 ||
+            !record.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+          error = absl::DataLossError("a tag's record does not parse");
+          return false;
+        }
+        absl::StatusOr<Digest> manifest = DigestFromProto(record.manifest());
+        if (manifest.ok()) {
+          tags.push_back(
+              {.reference = (*parts)[1], .manifest = *manifest, .record = std::string(value)});
+        }
+        return true;
+      }));
   RETURN_IF_ERROR(error);
   return tags;
 }
@@ -298,50 +362,77 @@ absl::StatusOr<v1::Image> ImageStore::Inspect(absl::string_view domain, absl::st
   return image;
 }
 
-absl::Status ImageStore::Forget(absl::string_view domain, const Digest& manifest,
-                                v1::RemoveImageResponse& response) {
-  const std::string key = IndexKey({domain, manifest.raw()});
-  ASSIGN_OR_RETURN(const std::string bytes, index_.Get(IndexTable::kImage, key));
-  v1::ImageRecord record;
-  if (record.ParseFromString(bytes)) {
-    response.add_deleted(absl::StrCat("sha256:", record.config().hash()));
-  }
-  IndexBatch batch;
-  batch.Delete(IndexTable::kImage, key);
-  return index_.Apply(batch, Index::Durability::kSynced);
-}
-
 absl::StatusOr<v1::RemoveImageResponse> ImageStore::Remove(absl::string_view domain,
                                                            const std::vector<std::string>& names,
                                                            bool force) {
   v1::RemoveImageResponse response;
   for (const std::string& name : names) {
-    bool was_id;
-    ASSIGN_OR_RETURN(const Digest manifest, Resolve(domain, name, /*by_id=*/true, &was_id));
-    ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
-    std::vector<std::string> of_image;
-    for (const Tagged& tag : tags) {
-      if (tag.manifest == manifest) of_image.push_back(tag.reference);
-    }
-    std::vector<std::string> to_remove = of_image;
-    if (!was_id) {
-      ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(name));
-      if (reference.digest().empty()) to_remove = {reference.WithDefaultTag().canonical()};
-    } else if (of_image.size() > 1 && !force) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "image ", name, " has several names: remove them one by one, or use --force"));
-    }
-    IndexBatch batch;
-    for (const std::string& reference : to_remove) {
-      batch.Delete(IndexTable::kTag, IndexKey({domain, reference}));
-      ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(reference));
-      response.add_untagged(parsed.familiar());
-    }
-    RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kSynced));
-    if (to_remove.size() >= of_image.size()) {
-      RETURN_IF_ERROR(Forget(domain, manifest, response));
-    }
+    ASSIGN_OR_RETURN(const v1::RemoveImageResponse one,
+                     Retry([&] { return TryRemove(domain, name, force); }));
+    response.MergeFrom(one);
   }
+  return response;
+}
+
+absl::StatusOr<v1::RemoveImageResponse> ImageStore::TryRemove(absl::string_view domain,
+                                                              const std::string& name, bool force) {
+  bool was_id;
+  ASSIGN_OR_RETURN(const Digest manifest, Resolve(domain, name, /*by_id=*/true, &was_id));
+  // The record before the tags: whoever gives or takes one after it was read changes it.
+  const std::string key = IndexKey({domain, manifest.raw()});
+  ASSIGN_OR_RETURN(const std::optional<std::string> before,
+                   FindRecord(index_, IndexTable::kImage, key));
+  v1::ImageRecord record;
+  if (before.has_value() && !record.ParseFromString(*before)) record.Clear();
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  std::optional<Reference> named;
+  if (!was_id) {
+    ASSIGN_OR_RETURN(named, Reference::Parse(name));
+  }
+  const bool by_digest = named.has_value() && !named->digest().empty();
+  std::vector<Tagged> to_remove;
+  size_t of_image = 0;
+  for (const Tagged& tag : tags) {
+    if (tag.manifest != manifest) continue;
+    ++of_image;
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag.reference));
+    const bool is_meant = was_id      ? true
+                          : by_digest ? reference.RepositoryOnly() == named->RepositoryOnly()
+                                      : tag.reference == named->WithDefaultTag().canonical();
+    if (is_meant) to_remove.push_back(tag);
+  }
+  if (to_remove.size() > 1 && !force) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("image ", name, " has several names: remove them one by one, or use --force"));
+  }
+  if (to_remove.empty() && !was_id && !by_digest) return absl::AbortedError("the tag has moved");
+  v1::RemoveImageResponse response;
+  IndexBatch batch;
+  batch.Expect(IndexTable::kImage, key, before);
+  for (const Tagged& tag : to_remove) {
+    const std::string tag_key = IndexKey({domain, tag.reference});
+    batch.Expect(IndexTable::kTag, tag_key, tag.record).Delete(IndexTable::kTag, tag_key);
+    ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(tag.reference));
+    response.add_untagged(parsed.familiar());
+  }
+  if (by_digest) {
+    auto& digests = *record.mutable_repo_digests();
+    const auto gone =
+        std::remove(digests.begin(), digests.end(),
+                    absl::StrCat(named->RepositoryOnly().canonical(), "@", named->digest()));
+    if (gone != digests.end()) response.add_untagged(named->familiar());
+    digests.erase(gone, digests.end());
+  }
+  const bool is_nameless =
+      to_remove.size() == of_image && (!by_digest || record.repo_digests().empty());
+  if (is_nameless && before.has_value()) {
+    batch.Delete(IndexTable::kImage, key);
+    response.add_deleted(absl::StrCat("sha256:", record.config().hash()));
+  } else if (before.has_value()) {
+    record.set_name_changes(record.name_changes() + 1);
+    batch.Put(IndexTable::kImage, key, record.SerializeAsString());
+  }
+  RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kSynced));
   return response;
 }
 

@@ -37,13 +37,15 @@ class ImageStore {
 
   // Stores manifest and config as blobs, durably, and the image's record. A record that is there
   // keeps its time and gains the repository digests. `repository` is where the layers' blobs can be
-  // had from ("docker.io/library/alpine"), "" if only from the CAS.
+  // had from ("docker.io/library/alpine"), "" if only from the CAS. `tags`, as docker reads them,
+  // are given to it in the same moment, each taken from whatever had it.
+  //   INVALID_ARGUMENT  a tag is no reference, or one with a digest
   absl::StatusOr<Digest> Put(absl::string_view domain, absl::string_view manifest_bytes,
                              absl::string_view config_bytes, absl::string_view repository,
-                             const std::vector<std::string>& repo_digests);
+                             const std::vector<std::string>& repo_digests,
+                             const std::vector<std::string>& tags);
 
-  // Names the image; the name is taken from whatever had it. `name` as docker reads it.
-  // INVALID_ARGUMENT for what is no reference or one with a digest.
+  // Names an image that is stored. NOT_FOUND if it was removed; INVALID_ARGUMENT as above.
   absl::Status Tag(absl::string_view domain, absl::string_view name, const Digest& manifest);
 
   // The image that `name` stands for: a tag, a repository digest, an id or a prefix of one.
@@ -58,8 +60,9 @@ class ImageStore {
   // With config, manifest and layer sizes.
   absl::StatusOr<v1::Image> Inspect(absl::string_view domain, absl::string_view name);
 
-  // As docker rmi: a tag is taken away; an id takes all of its tags (FAILED_PRECONDITION if it has
-  // several and not `force`). An image without tags is forgotten; the collector takes its blobs.
+  // As docker rmi: a tag is taken away; an id takes all of the image's tags, "repository@digest"
+  // those in that repository, and itself (FAILED_PRECONDITION if there are several and not
+  // `force`). An image without a name is forgotten; the collector takes its blobs.
   absl::StatusOr<v1::RemoveImageResponse> Remove(absl::string_view domain,
                                                  const std::vector<std::string>& names, bool force);
 
@@ -70,6 +73,7 @@ class ImageStore {
   struct Tagged {
     std::string reference;  // canonical
     Digest manifest;
+    std::string record;  // as it is in the index
   };
 
   absl::StatusOr<std::vector<Tagged>> Tags(absl::string_view domain);
@@ -79,8 +83,12 @@ class ImageStore {
                                  bool* was_id);
   absl::StatusOr<v1::Image> Describe(absl::string_view domain, const Stored& stored,
                                      const std::vector<Tagged>& tags);
-  absl::Status Forget(absl::string_view domain, const Digest& manifest,
-                      v1::RemoveImageResponse& response);
+  // Adds to `batch` what gives the image these names (canonical) that it has not. False: nothing.
+  absl::StatusOr<bool> AddTags(absl::string_view domain, const std::vector<std::string>& references,
+                               const Digest& manifest, IndexBatch& batch);
+  // ABORTED if something came between: try again.
+  absl::StatusOr<v1::RemoveImageResponse> TryRemove(absl::string_view domain,
+                                                    const std::string& name, bool force);
 
   BlobStore& blobs_;
   Index& index_;
