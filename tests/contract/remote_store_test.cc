@@ -43,7 +43,8 @@ absl::StatusOr<std::string> InstanceIsDomain(const grpc::ServerContextBase&,
 class Server {
  public:
   Server(BlobStore& blobs, Index& index, const std::string& spool_dir)
-      : service_(blobs, index, pool_, clock_, &InstanceIsDomain, {.spool_dir = spool_dir, .blob_bytes_max = kBlobBytesMax}) {
+      : service_(blobs, index, pool_, clock_, &InstanceIsDomain,
+                 {.spool_dir = spool_dir, .blob_bytes_max = kBlobBytesMax}) {
     Start();
   }
   ~Server() { Stop(); }
