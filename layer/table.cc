@@ -217,7 +217,7 @@ absl::StatusOr<std::vector<size_t>> ResolveHardLinks(const std::vector<TableEntr
 }
 
 // Makes every hard link name the first of its group.
-absl::Status NormalizeHardLinks(std::vector<TableEntry>& entries) {
+absl::Status NormalizeHardLinks(std::vector<TableEntry>& entries, const TableLimits& limits) {
   if (std::all_of(entries.begin(), entries.end(),
                   [](const TableEntry& entry) { return entry.hard_link_to.empty(); })) {
     return absl::OkStatus();
@@ -236,9 +236,11 @@ absl::Status NormalizeHardLinks(std::vector<TableEntry>& entries) {
     if (start == i) continue;
     RETURN_IF_ERROR(CheckHardLink(entries[i], entries[start]));
   }
+  TableMemory memory(limits);  // Again: the first name may be longer than the one that was named.
   for (size_t i = 0; i < entries.size(); ++i) {
     const size_t start = first[target[i]];
     entries[i].hard_link_to = start == i ? "" : entries[start].path;
+    RETURN_IF_ERROR(memory.Add(entries[i]));
   }
   return absl::OkStatus();
 }
@@ -526,6 +528,22 @@ absl::string_view TableEntry::name() const {
   return absl::string_view(path).substr(path.rfind('/') + 1);
 }
 
+int64_t MemoryBytes(const TableEntry& entry) {
+  // A node of the map: its links and colour before the pair.
+  constexpr size_t kXattrBytes = 4 * sizeof(void*) + 2 * sizeof(std::string);
+  size_t bytes =
+      sizeof(TableEntry) + entry.path.size() + entry.link_target.size() + entry.hard_link_to.size();
+  for (const auto& [name, value] : entry.xattrs) bytes += kXattrBytes + name.size() + value.size();
+  return static_cast<int64_t>(bytes);
+}
+
+absl::Status TableMemory::Add(const TableEntry& entry) {
+  bytes_ += MemoryBytes(entry);
+  if (bytes_ <= bytes_max_) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("entries that take more than memory_bytes_max ", bytes_max_, " in memory"));
+}
+
 bool PathLess(absl::string_view a, absl::string_view b) {
   const size_t i = SharedPrefix(a, b);
   if (i == a.size() || i == b.size()) return a.size() < b.size();
@@ -540,14 +558,18 @@ absl::StatusOr<Table> Table::FromEntries(std::vector<TableEntry> entries,
     return PathLess(a.path, b.path);
   };
   RETURN_IF_ERROR(CheckEntryCount(entries.size(), limits));
-  for (const TableEntry& entry : entries) RETURN_IF_ERROR(CheckEntry(entry, limits));
+  TableMemory memory(limits);
+  for (const TableEntry& entry : entries) {
+    RETURN_IF_ERROR(memory.Add(entry));
+    RETURN_IF_ERROR(CheckEntry(entry, limits));
+  }
   if (!std::is_sorted(entries.begin(), entries.end(), less)) {
     std::sort(entries.begin(), entries.end(), less);
   }
   for (size_t i = 1; i < entries.size(); ++i) {
     RETURN_IF_ERROR(CheckOrder(entries[i - 1], entries[i]));
   }
-  RETURN_IF_ERROR(NormalizeHardLinks(entries));
+  RETURN_IF_ERROR(NormalizeHardLinks(entries, limits));
   return Table(std::move(entries));
 }
 
@@ -604,6 +626,7 @@ absl::StatusOr<Table> Table::Decode(absl::string_view bytes, const TableLimits& 
   }
   WireReader reader(bytes.substr(kMagic.size(), index_offset - kMagic.size()));
   std::vector<TableEntry> entries(count);
+  TableMemory memory(limits);
   for (size_t i = 0; i < count; ++i) {
     TableEntry& entry = entries[i];
     const uint64_t shared = reader.Varint();
@@ -627,6 +650,7 @@ absl::StatusOr<Table> Table::Decode(absl::string_view bytes, const TableLimits& 
       entry.hard_link_to = entries[first].path;
     }
     if (!reader.ok()) return NotATable("it is cut off or damaged");
+    RETURN_IF_ERROR(memory.Add(entry)) << "table of contents";
     RETURN_IF_ERROR(CheckEntry(entry, limits)) << "table of contents";
     if (i == 0) continue;
     RETURN_IF_ERROR(CheckOrder(entries[i - 1], entry)) << "table of contents";
@@ -636,6 +660,12 @@ absl::StatusOr<Table> Table::Decode(absl::string_view bytes, const TableLimits& 
   // the index and that no bytes are left over.
   if (table.Encode() != bytes) return NotATable("it is not in canonical form");
   return table;
+}
+
+int64_t Table::memory_bytes() const {
+  int64_t bytes = sizeof(Table);
+  for (const TableEntry& entry : entries_) bytes += MemoryBytes(entry);
+  return bytes;
 }
 
 const TableEntry* Table::Find(absl::string_view path) const {

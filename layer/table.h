@@ -74,6 +74,25 @@ struct TableLimits {
   int64_t path_bytes_max = 4095;                 // Of one path, and of one symlink's target.
   int64_t path_depth_max = 512;                  // Components of one path.
   int64_t xattr_bytes_max = 128 << 10;           // Names and values of one entry.
+  // Of all entries, as MemoryBytes() counts: the encoding shortens paths, so that few of its bytes
+  // can stand for many here.
+  int64_t memory_bytes_max = int64_t{1} << 30;
+};
+
+// About what an entry takes in memory.
+int64_t MemoryBytes(const TableEntry& entry);
+
+// Adds up entries as they come, so that who gathers them stops in time.
+class TableMemory {
+ public:
+  explicit TableMemory(const TableLimits& limits) : bytes_max_(limits.memory_bytes_max) {}
+
+  // RESOURCE_EXHAUSTED once the entries take more than TableLimits::memory_bytes_max.
+  absl::Status Add(const TableEntry& entry);
+
+ private:
+  int64_t bytes_ = 0;
+  const int64_t bytes_max_;
 };
 
 // Bytes that one component of a path may have: the kernel's NAME_MAX.
@@ -108,6 +127,8 @@ class Table {
   absl::Span<const TableEntry> entries() const { return entries_; }
   size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
+  // About what the table takes in memory. Costs a pass over the entries.
+  int64_t memory_bytes() const;
 
   // Null if there is no such entry. O(log n), as all look-ups here.
   const TableEntry* Find(absl::string_view path) const;

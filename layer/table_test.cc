@@ -193,6 +193,33 @@ TEST(TableTest, EachLimitIsNamed) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("entries_max 7")));
 }
 
+// Few bytes may stand for many: paths are shortened by what they share.
+TEST(TableTest, ShortEncodingsOfMuchAreRefused) {
+  std::vector<TableEntry> entries;
+  const std::string prefix = absl::StrCat(std::string(200, 'a'), "/", std::string(200, 'b'));
+  for (int i = 0; i < 1000; ++i) entries.push_back(FileEntry(absl::StrCat(prefix, i), ""));
+  const Table table = TableOf(entries);
+  const std::string encoded = table.Encode();
+  EXPECT_GT(table.memory_bytes(), 400'000);
+  EXPECT_LT(encoded.size(), 60'000u);
+  EXPECT_OK(Table::Decode(encoded, {.memory_bytes_max = table.memory_bytes()}));
+  EXPECT_THAT(Table::Decode(encoded, {.memory_bytes_max = 400'000}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("memory_bytes_max 400000")));
+  EXPECT_THAT(Table::FromEntries(entries, {.memory_bytes_max = 400'000}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("memory_bytes_max 400000")));
+}
+
+TEST(TableTest, NamesOfFirstLinksCountForMemory) {
+  const TableEntry last = FileEntry("z", "");
+  std::vector<TableEntry> entries = {last};
+  // Sorts first, so that all others come to name it.
+  entries.push_back(HardLinkEntry(std::string(255, 'a'), last));
+  for (int i = 0; i < 100; ++i) entries.push_back(HardLinkEntry(absl::StrCat("m", i), last));
+  const int64_t bytes = TableOf(entries).memory_bytes();
+  EXPECT_THAT(Table::FromEntries(entries, {.memory_bytes_max = bytes - 1000}),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+}
+
 TEST(TableTest, HardLinksAreMadeToNameTheFirst) {
   TableEntry c = FileEntry("c", "x");
   TableEntry b = HardLinkEntry("b", c);
