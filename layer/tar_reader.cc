@@ -214,6 +214,12 @@ absl::Status ParseDevice(const char* header, TarEntry* entry) {
   return absl::OkStatus();
 }
 
+// Headers that say something of the entry to come, or of all; a volume's label says nothing.
+bool IsExtension(char type_flag) {
+  return type_flag == 'x' || type_flag == 'g' || type_flag == 'L' || type_flag == 'K' ||
+         type_flag == 'V';
+}
+
 bool IsZeroBlock(const char* block) {
   return block[0] == 0 && std::memcmp(block, block + 1, kTarBlockBytes - 1) == 0;
 }
@@ -235,6 +241,7 @@ absl::StatusOr<bool> TarReader::Next(TarEntry* entry) {
   Records records;
   std::string long_name;
   std::string long_link;
+  int64_t extended_bytes = 0;
   while (true) {
     RETURN_IF_ERROR(Skip());
     ASSIGN_OR_RETURN(const bool more, NextHeader(entry));
@@ -242,22 +249,27 @@ absl::StatusOr<bool> TarReader::Next(TarEntry* entry) {
       if (records.empty() && long_name.empty() && long_link.empty()) return false;
       return absl::DataLossError("the tar ends after an extended header");
     }
+    if (!IsExtension(type_flag_)) break;
+    // Not each by itself: any number of them may come before an entry.
+    extended_bytes += static_cast<int64_t>(kTarBlockBytes);
+    if (entry->size_bytes > limits_.extended_header_bytes_max - extended_bytes) {
+      return OverExtended();
+    }
+    extended_bytes += entry->size_bytes;
     if (type_flag_ == 'x') {
-      ASSIGN_OR_RETURN(const std::string pax, ExtendedHeader(*entry));
+      ASSIGN_OR_RETURN(const std::string pax, ExtendedHeader());
       RETURN_IF_ERROR(ParsePaxRecords(pax, &records));
     } else if (type_flag_ == 'g') {
-      ASSIGN_OR_RETURN(const std::string pax, ExtendedHeader(*entry));
-      RETURN_IF_ERROR(ParsePaxRecords(pax, &global_));
-      if (static_cast<int64_t>(global_.size()) > kGlobalRecordsMax) {
-        return absl::ResourceExhaustedError(
-            absl::StrCat("more than ", kGlobalRecordsMax, " global pax records"));
-      }
+      ASSIGN_OR_RETURN(const std::string pax, ExtendedHeader());
+      RETURN_IF_ERROR(AddGlobal(pax));
     } else if (type_flag_ == 'L' || type_flag_ == 'K') {
-      ASSIGN_OR_RETURN(const std::string name, ExtendedHeader(*entry));
+      ASSIGN_OR_RETURN(const std::string name, ExtendedHeader());
       (type_flag_ == 'L' ? long_name : long_link) = name.substr(0, name.find('\0'));
-    } else if (type_flag_ != 'V') {  // A volume's label is no entry.
-      break;
     }
+  }
+  if (++entries_ > limits_.entries_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the tar has more than entries_max ", limits_.entries_max, " entries"));
   }
   if (!long_name.empty()) entry->name = std::move(long_name);
   if (!long_link.empty()) entry->link_name = std::move(long_link);
@@ -280,6 +292,25 @@ absl::Status TarReader::OverLimit() const {
       absl::StrCat("the tar is longer than tar_bytes_max ", limits_.bytes_max));
 }
 
+absl::Status TarReader::OverExtended() const {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("extended tar headers of one entry, or global ones, over "
+                   "extended_header_bytes_max ",
+                   limits_.extended_header_bytes_max));
+}
+
+// Global records replace those of the same key.
+absl::Status TarReader::AddGlobal(absl::string_view pax) {
+  RETURN_IF_ERROR(ParsePaxRecords(pax, &global_));
+  if (static_cast<int64_t>(global_.size()) > kGlobalRecordsMax) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("more than ", kGlobalRecordsMax, " global pax records"));
+  }
+  int64_t bytes = 0;
+  for (const auto& [key, value] : global_) bytes += static_cast<int64_t>(key.size() + value.size());
+  return bytes <= limits_.extended_header_bytes_max ? absl::OkStatus() : OverExtended();
+}
+
 absl::StatusOr<bool> TarReader::NextHeader(TarEntry* entry) {
   ASSIGN_OR_RETURN(const char* block, NextBlock());
   if (block == nullptr) return false;
@@ -293,10 +324,7 @@ absl::StatusOr<bool> TarReader::NextHeader(TarEntry* entry) {
                                           ? "not a tar: it does not begin with a tar header"
                                           : "damaged tar: a header with a wrong checksum");
   }
-  if (++headers_ > limits_.entries_max) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the tar has more than entries_max ", limits_.entries_max, " entries"));
-  }
+  ++headers_;
   RETURN_IF_ERROR(ParseHeader(block, entry));
   type_flag_ = block[kTarTypeFlag.offset];
   if (type_flag_ == '3' || type_flag_ == '4') {
@@ -307,12 +335,7 @@ absl::StatusOr<bool> TarReader::NextHeader(TarEntry* entry) {
   return true;
 }
 
-absl::StatusOr<std::string> TarReader::ExtendedHeader(const TarEntry& entry) {
-  if (entry.size_bytes > limits_.extended_header_bytes_max) {
-    return absl::ResourceExhaustedError(absl::StrCat("an extended tar header of ", entry.size_bytes,
-                                                     " bytes, over extended_header_bytes_max ",
-                                                     limits_.extended_header_bytes_max));
-  }
+absl::StatusOr<std::string> TarReader::ExtendedHeader() {
   std::string bytes;
   while (data_left_ > 0) {
     ASSIGN_OR_RETURN(const absl::string_view chunk, NextData());

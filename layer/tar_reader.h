@@ -16,8 +16,9 @@ namespace farm {
 
 struct TarLimits {
   int64_t bytes_max = int64_t{64} << 30;
-  int64_t entries_max = 1'000'000;
-  // Of one pax or GNU header: names and xattrs of an entry.
+  int64_t entries_max = 1'000'000;  // Without the headers that say more of an entry.
+  // Of all pax and GNU headers of one entry together, with the blocks that announce them: its names
+  // and xattrs. And of all global records that are in force.
   int64_t extended_header_bytes_max = 1 << 20;
 };
 
@@ -58,9 +59,11 @@ class TarReader {
   absl::StatusOr<size_t> Fill();
   absl::StatusOr<const char*> NextBlock();
   absl::StatusOr<bool> NextHeader(TarEntry* entry);
-  absl::StatusOr<std::string> ExtendedHeader(const TarEntry& entry);
+  absl::StatusOr<std::string> ExtendedHeader();
+  absl::Status AddGlobal(absl::string_view pax);
   absl::Status Skip();
   absl::Status OverLimit() const;
+  absl::Status OverExtended() const;
 
   ByteSource& source_;
   const TarLimits limits_;
@@ -69,7 +72,8 @@ class TarReader {
   size_t begin_ = 0;  // Unread bytes of buffer_ are [begin_, end_).
   size_t end_ = 0;
   int64_t bytes_read_ = 0;
-  int64_t headers_ = 0;
+  int64_t headers_ = 0;  // Of all kinds.
+  int64_t entries_ = 0;
   int64_t data_left_ = 0;     // Of the current entry.
   int64_t padding_left_ = 0;  // Behind it.
   char type_flag_ = 0;        // Of the last header.

@@ -309,6 +309,42 @@ TEST(TarReaderTest, LimitsAreNamed) {
       StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("extended_header_bytes_max 1000")));
 }
 
+TEST(TarReaderTest, ExtendedHeadersOfOneEntryAreBoundedTogether) {
+  for (const char type_flag : {'x', 'g', 'L', 'K'}) {
+    std::string tar;
+    for (int i = 0; i < 5; ++i) {
+      const bool pax = type_flag == 'x' || type_flag == 'g';
+      tar += RawHeader("h", type_flag)
+                 .Build(pax ? PaxRecord(absl::StrCat("key", i), std::string(300, 'v'))
+                            : std::string(300, 'n'));
+    }
+    tar += RawHeader("f").Build() + kEnd;
+    EXPECT_OK(ReadAll(tar)) << type_flag;
+    EXPECT_THAT(
+        ReadAll(tar, {.extended_header_bytes_max = 2000}),
+        StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("extended_header_bytes_max 2000")))
+        << type_flag;
+  }
+}
+
+TEST(TarReaderTest, GlobalRecordsAreBoundedOverAllOfTheTar) {
+  std::string tar;
+  for (int i = 0; i < 5; ++i) {
+    tar += RawHeader("h", 'g').Build(PaxRecord(absl::StrCat("key", i), std::string(600, 'v'))) +
+           RawHeader("f").Build();
+  }
+  EXPECT_THAT(
+      ReadAll(tar + kEnd, {.extended_header_bytes_max = 2000}),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("extended_header_bytes_max 2000")));
+}
+
+// The packer counts entries, so what it packed could not be unpacked.
+TEST(TarReaderTest, ExtendedHeadersAreNoEntries) {
+  const std::string tar =
+      TarBuilder().File(std::string(150, 'a'), "").File(std::string(150, 'b'), "").Build();
+  EXPECT_OK(ReadAll(tar, {.entries_max = 2}));
+}
+
 TEST(TarReaderTest, AHeaderThatPromisesMemoryGetsNone) {
   EXPECT_THAT(ReadAll(RawHeader("x", 'x').Put(kTarSize, "77777777777").Build()),
               StatusIs(absl::StatusCode::kResourceExhausted));
