@@ -36,7 +36,6 @@ namespace farm {
 namespace {
 
 constexpr int kSymlinksMax = 40;  // On the way to one entry, as the kernel has it.
-constexpr mode_t kImpliedDirectoryMode = 0755;
 // What the kernel keeps of device numbers. Bits beyond are cut off, which could make 0:0 of others.
 constexpr uint32_t kDeviceMajorMax = (1 << 12) - 1;
 constexpr uint32_t kDeviceMinorMax = (1 << 20) - 1;
@@ -95,15 +94,19 @@ int OpenBeneath(int root_fd, absl::string_view path, uint64_t flags) {
   return static_cast<int>(syscall(SYS_openat2, root_fd, name.c_str(), &how, sizeof(how)));
 }
 
-absl::Status RemoveTree(int parent_fd, const std::string& name) {
+// `depth_max` bounds descriptors and stack.
+absl::Status RemoveTree(int parent_fd, const std::string& name, int64_t depth_max) {
   if (unlinkat(parent_fd, name.c_str(), 0) == 0) return absl::OkStatus();
   if (errno != EISDIR) return ErrnoStatus(errno, "remove");
+  if (depth_max == 0) return absl::ResourceExhaustedError("what it replaces is too deep a tree");
   {
     const UniqueFd fd(
         openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!fd.valid()) return ErrnoStatus(errno, "open");
     ASSIGN_OR_RETURN(const std::vector<DirectoryItem> items, ListDirectory(fd.get()));
-    for (const DirectoryItem& item : items) RETURN_IF_ERROR(RemoveTree(fd.get(), item.name));
+    for (const DirectoryItem& item : items) {
+      RETURN_IF_ERROR(RemoveTree(fd.get(), item.name, depth_max - 1));
+    }
   }
   if (unlinkat(parent_fd, name.c_str(), AT_REMOVEDIR) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, "remove directory");
@@ -133,9 +136,13 @@ class Extractor {
         own_gid_(getegid()),
         reader_(tar,
                 {.bytes_max = options.tar_bytes_max, .entries_max = options.limits.entries_max},
-                overlay_ ? &tar_hash_ : nullptr) {}
+                overlay_ ? &tar_hash_ : nullptr),
+        memory_(options.limits) {}
 
   absl::Status Run() {
+    if (overlay_) {
+      RETURN_IF_ERROR(TakeRoot());
+    }
     TarEntry entry;
     while (true) {
       RETURN_IF_ERROR(CheckCancelled());
@@ -154,13 +161,15 @@ class Extractor {
   absl::StatusOr<Table> TakeTable() {
     std::vector<TableEntry> entries;
     entries.reserve(made_.size());
-    absl::flat_hash_map<int64_t, std::string> first_names;
+    absl::flat_hash_map<int64_t, absl::string_view> first_names;
+    TableMemory memory(options_.limits);  // With the names of first links.
     for (auto& [path, made] : made_) {
       if (!made.in_tar) continue;
       if (made.inode != 0) {
         const auto [first, is_new] = first_names.try_emplace(made.inode, path);
-        if (!is_new) made.entry.hard_link_to = first->second;
+        if (!is_new) made.entry.hard_link_to = std::string(first->second);
       }
+      RETURN_IF_ERROR(memory.Add(made.entry));
       entries.push_back(std::move(made.entry));
     }
     made_.clear();
@@ -180,12 +189,21 @@ class Extractor {
     using is_transparent = void;
     bool operator()(absl::string_view a, absl::string_view b) const { return PathLess(a, b); }
   };
+  using MadeMap = std::map<std::string, Made, ComponentLess>;
   // Where an entry goes: an open directory, and its path without symlinks.
   struct Place {
     int parent_fd;
     std::string name;
     std::string path;
   };
+
+  // What is made in the layer is ours, whatever group the directory around it passes on.
+  absl::Status TakeRoot() const {
+    if (fchown(root_fd_, own_uid_, own_gid_) != 0 || fchmod(root_fd_, 0700) != 0) {
+      return ErrnoStatus(errno, "root of the layer");
+    }
+    return absl::OkStatus();
+  }
 
   absl::Status CheckCancelled() const {
     if (options_.cancel == nullptr || !options_.cancel->cancelled()) return absl::OkStatus();
@@ -194,6 +212,7 @@ class Extractor {
 
   absl::Status Add(const TarEntry& tar) {
     ASSIGN_OR_RETURN(const std::string name, CleanName(tar.name, options_.limits));
+    RETURN_IF_ERROR(CheckXattrs(tar));
     if (name.empty()) return AddRoot(tar);
     if (overlay_ && absl::StrContains(name, kWhiteoutPrefix)) {
       const auto [directory, base] = SplitLast(name);
@@ -226,6 +245,16 @@ class Extractor {
     return absl::InternalError("no such TarType");
   }
 
+  absl::Status CheckXattrs(const TarEntry& tar) const {
+    int64_t bytes = 0;
+    for (const auto& [name, value] : tar.xattrs) {
+      if (IsLayerXattr(name)) bytes += static_cast<int64_t>(name.size() + value.size());
+    }
+    if (bytes <= options_.limits.xattr_bytes_max) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrCat(
+        bytes, " bytes of xattrs, over xattr_bytes_max ", options_.limits.xattr_bytes_max));
+  }
+
   static TableEntry EntryOf(const TarEntry& tar, std::string path, EntryType type) {
     TableEntry entry;
     entry.path = std::move(path);
@@ -245,11 +274,7 @@ class Extractor {
   absl::Status AddRoot(const TarEntry& tar) {
     if (tar.type != TarType::kDirectory) return absl::InvalidArgumentError("the root is replaced");
     if (!overlay_) return absl::OkStatus();  // The directory was there before the archive.
-    TableEntry entry = EntryOf(tar, "", EntryType::kDirectory);
-    const auto made = made_.find("");
-    entry.opaque = made != made_.end() && made->second.entry.opaque;
-    Record(std::move(entry));
-    return absl::OkStatus();
+    return Record(EntryOf(tar, "", EntryType::kDirectory));
   }
 
   // Whiteouts.
@@ -257,6 +282,11 @@ class Extractor {
   absl::Status AddOpaque(absl::string_view directory) {
     std::string path;
     ASSIGN_OR_RETURN(const UniqueFd fd, OpenParent(directory, &path));
+    if (path.empty()) {
+      return absl::InvalidArgumentError(
+          "it hides all layers below, which overlayfs cannot do at the root; flatten the image, or "
+          "delete name by name");
+    }
     return MakeOpaque(path);
   }
 
@@ -266,8 +296,12 @@ class Extractor {
     RETURN_IF_ERROR(SetOpaqueMark(fd.get()));
     // That it is opaque is in the tar, so it must be in the table, even if the directory is not.
     auto made = made_.find(path);
-    if (made == made_.end()) made = made_.emplace(path, Made{ImpliedDirectory(path)}).first;
-    made->second.in_tar = true;
+    if (made == made_.end()) {
+      ASSIGN_OR_RETURN(made, Insert(path, Made{ImpliedDirectory(path)}));
+    } else if (!made->second.in_tar) {
+      // An entry must not depend on what is below: the same tar gives the same table everywhere.
+      made->second = Made{ImpliedDirectory(path)};
+    }
     made->second.entry.opaque = true;
     return absl::OkStatus();
   }
@@ -284,8 +318,7 @@ class Extractor {
       TableEntry entry;
       entry.path = place.path;
       entry.type = EntryType::kWhiteout;
-      Record(std::move(entry));
-      return absl::OkStatus();
+      return Record(std::move(entry));
     }
     if (errno != EEXIST) return ErrnoStatus(errno, "make whiteout");
     // The layer has the name as well, which stays: the whiteout speaks of what is below.
@@ -316,7 +349,7 @@ class Extractor {
       }
     }
     const bool opaque = entry.opaque;
-    Record(std::move(entry));
+    RETURN_IF_ERROR(Record(std::move(entry)));
     return opaque ? MakeOpaque(place.path) : absl::OkStatus();
   }
 
@@ -338,20 +371,23 @@ class Extractor {
     }
     if (overlay_) entry.content = file_hash_.Finish();
     RETURN_IF_ERROR(RestoreMetadata(fd.get(), entry));
-    Record(std::move(entry));
-    return absl::OkStatus();
+    return Record(std::move(entry));
   }
 
   absl::Status AddSymlink(const TarEntry& tar, const Place& place) {
     TableEntry entry = EntryOf(tar, place.path, EntryType::kSymlink);
     entry.link_target = tar.link_name;
     if (tar.link_name.empty()) return absl::InvalidArgumentError("a symlink without a target");
+    if (static_cast<int64_t>(tar.link_name.size()) > options_.limits.path_bytes_max) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("a symlink's target of ", tar.link_name.size(),
+                       " bytes, over path_bytes_max ", options_.limits.path_bytes_max));
+    }
     RETURN_IF_ERROR(Create(place, "make symlink", [&] {
       return symlinkat(entry.link_target.c_str(), place.parent_fd, place.name.c_str()) == 0;
     }));
     RETURN_IF_ERROR(RestoreMetadataAt(place, entry));
-    Record(std::move(entry));
-    return absl::OkStatus();
+    return Record(std::move(entry));
   }
 
   absl::Status AddNode(const TarEntry& tar, const Place& place, EntryType type, mode_t file_type) {
@@ -373,8 +409,7 @@ class Extractor {
       return mknodat(place.parent_fd, place.name.c_str(), file_type | 0600, device) == 0;
     }));
     RETURN_IF_ERROR(RestoreMetadataAt(place, entry));
-    Record(std::move(entry));
-    return absl::OkStatus();
+    return Record(std::move(entry));
   }
 
   absl::Status AddHardLink(const TarEntry& tar, const Place& place) {
@@ -399,8 +434,7 @@ class Extractor {
     if (first.entry.type == EntryType::kFile && first.inode == 0) first.inode = ++inodes_;
     Made link = first;
     link.entry.path = place.path;
-    made_.insert_or_assign(place.path, std::move(link));
-    return absl::OkStatus();
+    return Insert(place.path, std::move(link)).status();
   }
 
   // Calls `create` again after removing what is in the way.
@@ -413,7 +447,7 @@ class Extractor {
   }
 
   absl::Status Remove(const Place& place) {
-    RETURN_IF_ERROR(RemoveTree(place.parent_fd, place.name));
+    RETURN_IF_ERROR(RemoveTree(place.parent_fd, place.name, options_.limits.path_depth_max));
     const auto first = made_.lower_bound(place.path);
     auto last = first;
     while (last != made_.end() &&
@@ -424,9 +458,15 @@ class Extractor {
     return absl::OkStatus();
   }
 
-  void Record(TableEntry entry) {
+  absl::Status Record(TableEntry entry) {
     std::string path = entry.path;
-    made_.insert_or_assign(made_.end(), std::move(path), Made{std::move(entry)});
+    return Insert(std::move(path), Made{std::move(entry)}).status();
+  }
+
+  // What was replaced or removed still counts: nobody needs a tar that says much of it.
+  absl::StatusOr<MadeMap::iterator> Insert(std::string path, Made made) {
+    RETURN_IF_ERROR(memory_.Add(made.entry));
+    return made_.insert_or_assign(made_.end(), std::move(path), std::move(made));
   }
 
   // Metadata. Owner before mode (chown clears set-id bits) and before capabilities (it drops them).
@@ -475,7 +515,9 @@ class Extractor {
   // From the inside out: a directory may forbid what we still do in it.
   absl::Status FinishDirectories() {
     if (overlay_ && made_.find("") == made_.end()) {
-      ASSIGN_OR_RETURN(made_[""], MissingParent(""));
+      // Whatever it is below: a layer of the cache may be under any stack, and its root is what is
+      // seen if it is the topmost.
+      made_[""] = Made{ImpliedDirectory(""), /*in_tar=*/false};
     }
     for (auto made = made_.rbegin(); made != made_.rend(); ++made) {
       const TableEntry& entry = made->second.entry;
@@ -523,18 +565,26 @@ class Extractor {
     std::deque<std::string> todo = absl::StrSplit(directory, '/', absl::SkipEmpty());
     path->clear();
     UniqueFd fd(OpenBeneath(root_fd_, "", O_PATH));
+    int64_t depth = 0;
     for (int symlinks = 0; fd.valid() && !todo.empty();) {
       const std::string name = std::move(todo.front());
       todo.pop_front();
       if (name == ".") continue;
       if (name == "..") {
         *path = std::string(SplitLast(*path).first);
+        depth = std::max<int64_t>(depth - 1, 0);
         fd.Reset(OpenBeneath(root_fd_, *path, O_PATH));
         continue;
+      }
+      // Symlinks lead deeper than any name in the tar.
+      if (depth >= options_.limits.path_depth_max) {
+        return absl::ResourceExhaustedError(absl::StrCat(
+            Shown(*path), " is deeper than path_depth_max ", options_.limits.path_depth_max));
       }
       ASSIGN_OR_RETURN(const std::optional<std::string> target,
                        Enter(fd.get(), name, Join(*path, name), make));
       if (!target.has_value()) {
+        ++depth;
         *path = Join(*path, name);
         fd.Reset(OpenBeneath(root_fd_, *path, O_PATH));
         continue;
@@ -544,6 +594,7 @@ class Extractor {
       todo.insert(todo.begin(), names.begin(), names.end());
       if (!absl::StartsWith(*target, "/")) continue;
       path->clear();
+      depth = 0;
       fd.Reset(OpenBeneath(root_fd_, "", O_PATH));
     }
     if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("open ", Shown(*path)));
@@ -598,8 +649,7 @@ class Extractor {
       return ErrnoStatus(errno, absl::StrCat("make ", Shown(made.entry.path)));
     }
     std::string path = made.entry.path;
-    made_.insert_or_assign(std::move(path), std::move(made));
-    return absl::OkStatus();
+    return Insert(std::move(path), std::move(made)).status();
   }
 
   // A directory that the tar lacks, as it is below if it is.
@@ -608,8 +658,7 @@ class Extractor {
     if (options_.below == nullptr) return made;
     ASSIGN_OR_RETURN(const std::optional<LowerEntry> lower, options_.below->Stat(path));
     if (!lower.has_value() || !S_ISDIR(lower->stat.st_mode)) return made;
-    // The root of a layer by itself is never looked at: the stack's topmost is what is seen.
-    if (!path.empty()) parents_from_below_ = true;
+    parents_from_below_ = true;
     made.entry.mode = lower->stat.st_mode & 07777;
     made.entry.uid = lower->stat.st_uid;
     made.entry.gid = lower->stat.st_gid;
@@ -638,7 +687,8 @@ class Extractor {
   TarReader reader_;
   TwinSha256 file_hash_;
   // All that is in the root by our doing, as the table will say it.
-  std::map<std::string, Made, ComponentLess> made_;
+  MadeMap made_;
+  TableMemory memory_;  // Of made_.
   int64_t inodes_ = 0;
   bool parents_from_below_ = false;
   // The directory of the last entry: as its name says, where that is, and open.

@@ -52,8 +52,10 @@ struct AppliedLayer {
 
 // Unpacks an uncompressed layer tar (see layer/compression.h for others) into the empty directory
 // `dest_dirfd`, in the form that overlayfs mounts: ".wh.NAME" becomes a char device 0:0,
-// ".wh..wh..opq" the mark of an opaque directory. Where a layer holds a name and its whiteout, the
-// name stays, and hides what is below. Owner, mode, xattrs and times are restored. Needs root.
+// ".wh..wh..opq" the mark of an opaque directory (at the root it is INVALID_ARGUMENT: overlayfs
+// knows no opaque root). Where a layer holds a name and its whiteout, the name stays, and hides
+// what is below. A root that is no entry is 0755, 0:0, 1970, whatever it is below. Owner, mode,
+// xattrs and times are restored. Needs root.
 //   INVALID_ARGUMENT    not a tar, or an entry that is refused, which is named
 //   DATA_LOSS           the tar ends early, or not what was expected
 //   RESOURCE_EXHAUSTED  over a limit, or the disk is full

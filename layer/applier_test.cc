@@ -264,6 +264,36 @@ TEST_F(ApplierTest, AnOpaqueWhiteoutMarksItsDirectory) {
   EXPECT_THAT(outer_.Names(In("d")), ElementsAre("f"));
 }
 
+TEST_F(ApplierTest, AnOpaqueMarkAloneGivesTheSameEntryOnAnyStack) {
+  ScratchDirectory lower;
+  lower.Directory("d", 0700);
+  lower.SetMtime("d", kTime);
+  const UniqueFd fd = lower.Open();
+  const LowerView below({fd.get()});
+  const std::string tar = TarBuilder().File("d/.wh..wh..opq", "").File("d/f", "").Build();
+  outer_.Directory("root/layer/alone");
+  outer_.Directory("root/layer/stacked");
+  const UniqueFd alone = outer_.Open(In("alone"));
+  const UniqueFd stacked = outer_.Open(In("stacked"));
+  StringSource source(tar);
+  ASSERT_OK_AND_ASSIGN(const AppliedLayer layer, ApplyLayer(source, alone.get(), {}));
+  StringSource again(tar);
+  EXPECT_OK(
+      ApplyLayer(again, stacked.get(), {.below = &below, .expected_table = &layer.table}).status());
+  for (const char* name : {"alone/d", "stacked/d"}) {
+    EXPECT_EQ(outer_.Stat(In(name)).st_mode, S_IFDIR | 0755u) << name;
+    EXPECT_EQ(outer_.Xattr(In(name), "trusted.overlay.opaque"), "y") << name;
+  }
+}
+
+// The kernel would go on showing what is below.
+TEST_F(ApplierTest, AnOpaqueRootIsRefused) {
+  for (const char* name : {".wh..wh..opq", "./.wh..wh..opq"}) {
+    EXPECT_THAT(Apply(TarBuilder().File(name, "").Build()),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("root")));
+  }
+}
+
 TEST_F(ApplierTest, ANameBesideItsWhiteoutStaysAndHidesWhatIsBelow) {
   ASSERT_OK_AND_ASSIGN(const AppliedLayer layer, Apply(TarBuilder()
                                                            .File(".wh.a", "")
@@ -360,6 +390,26 @@ TEST_F(ApplierTest, TheRootMayBeAnEntry) {
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST_F(ApplierTest, ARootThatIsNoEntryIsTheSameOnAnyStack) {
+  ScratchDirectory lower;
+  FARM_CHECK(chmod(lower.At(".").c_str(), 0700) == 0);
+  const UniqueFd fd = lower.Open();
+  const LowerView below({fd.get()});
+  ASSERT_OK(Apply(TarBuilder().File("f", "").Build(), {.below = &below}));
+  EXPECT_EQ(outer_.Stat("root/layer").st_mode, S_IFDIR | 0755u);
+  EXPECT_EQ(outer_.Mtime("root/layer"), absl::UnixEpoch());
+}
+
+TEST_F(ApplierTest, TheGroupOfTheDirectoryAroundIsNotPassedOn) {
+  FARM_CHECK(fchown(root_.get(), 0, 50) == 0);
+  FARM_CHECK(fchmod(root_.get(), 02755) == 0);
+  ASSERT_OK(Apply(TarBuilder().File("f", "").Directory("d").File("d/g", "").Build()));
+  for (const char* name : {"f", "d", "d/g"}) {
+    EXPECT_EQ(outer_.Stat(In(name)).st_gid, 0u) << name;
+    EXPECT_EQ(outer_.Stat(In(name)).st_mode & 07000, 0u) << name;
+  }
+}
+
 // Expectations and limits.
 
 TEST_F(ApplierTest, AnotherTableOrHashIsDataLoss) {
@@ -394,6 +444,24 @@ TEST_F(ApplierTest, LimitsAreNamed) {
               StatusIs(absl::StatusCode::kResourceExhausted));
   EXPECT_THAT(Apply(TarBuilder().File(std::string(256, 'n'), "").Build()),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("255")));
+}
+
+TEST_F(ApplierTest, WhatATarSaysOfItsEntriesIsBoundedAtOnce) {
+  TarEntry entry;
+  entry.name = "a";
+  entry.xattrs["user.a"] = "123";
+  EXPECT_THAT(Apply(TarBuilder().Add(entry).Build(), {.limits = {.xattr_bytes_max = 8}}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("xattr_bytes_max 8")));
+  EXPECT_THAT(Apply(TarBuilder().File("b", "").Build(), {.limits = {.memory_bytes_max = 100}}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("memory_bytes_max 100")));
+  EXPECT_THAT(Apply(TarBuilder().Symlink("c", std::string(5000, 'x')).Build()),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("path_bytes_max 4095")));
+}
+
+TEST_F(ApplierTest, SymlinksDoNotLeadDeeperThanATableMayBe) {
+  EXPECT_THAT(Apply(TarBuilder().Directory("a/b/c").Symlink("s", "a/b/c").File("s/d/f", "").Build(),
+                    {.limits = {.path_depth_max = 3}}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("path_depth_max 3")));
 }
 
 TEST_F(ApplierTest, ATarThatEndsEarlyIsDataLoss) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 
@@ -28,7 +29,7 @@ struct Record {
 
 }  // namespace
 
-absl::StatusOr<std::vector<DirectoryItem>> ListDirectory(int dirfd) {
+absl::StatusOr<std::vector<DirectoryItem>> ListDirectory(int dirfd, int64_t entries_max) {
   if (lseek(dirfd, 0, SEEK_SET) < 0) return ErrnoStatus(errno, "rewind directory");
   std::vector<DirectoryItem> items;
   alignas(Record) char buffer[kBufferBytes];
@@ -41,7 +42,12 @@ absl::StatusOr<std::vector<DirectoryItem>> ListDirectory(int dirfd) {
       const auto* record = reinterpret_cast<const Record*>(buffer + at);
       at += record->record_bytes;
       const absl::string_view name = record->name;
-      if (name != "." && name != "..") items.push_back({std::string(name), record->type});
+      if (name == "." || name == "..") continue;
+      if (static_cast<int64_t>(items.size()) >= entries_max) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat("a directory of more than entries_max ", entries_max, " names"));
+      }
+      items.push_back({std::string(name), record->type});
     }
   }
   std::sort(items.begin(), items.end(), [](const DirectoryItem& a, const DirectoryItem& b) {
