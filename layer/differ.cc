@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -138,22 +140,40 @@ class Packer {
       : meaning_(meaning),
         options_(options),
         writer_(tar, options.tar_bytes_max, &tar_hash_),
-        buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)) {}
+        buffer_(std::make_unique_for_overwrite<char[]>(kBufferBytes)),
+        memory_(options.limits) {}
 
   absl::StatusOr<PackedLayer> Pack(int dirfd, const LowerDirectory& below) {
-    RETURN_IF_ERROR(AddContents(Directory{dirfd, "", below, /*opaque=*/false})) << Shown(path_);
+    RETURN_IF_ERROR(Walk(dirfd, below)) << Shown(path_);
     RETURN_IF_ERROR(writer_.Finish());
+    if (meaning_ == Meaning::kOverlayUpper) {
+      RETURN_IF_ERROR(ResetRoot(dirfd));
+    }
     ASSIGN_OR_RETURN(Table table, Table::FromEntries(std::move(entries_), options_.limits));
     return PackedLayer{tar_hash_.Finish(), std::move(table)};
   }
 
  private:
+  // A directory under way: open, with what is still to come of it.
   struct Directory {
     int fd;
     std::string path;
     LowerDirectory below;
     // It, or one above it, hides what is below: only explicit whiteouts can say so in the tar.
-    bool opaque;
+    bool opaque = false;
+
+    UniqueFd held;  // What `fd` is, but for the root.
+    std::vector<DirectoryItem> items;
+    size_t next_item = 0;
+    std::vector<std::string> hidden;  // Names below that an opaque directory hides.
+    size_t next_hidden = 0;
+    // Of a directory that is as it is below: it is in pending_ until something in it is written.
+    struct Unchanged {
+      size_t pending_depth;
+      struct stat stat;
+      struct stat lower_stat;
+    };
+    std::optional<Unchanged> unchanged = std::nullopt;
   };
 
   // A directory that is written only if something in it is.
@@ -163,26 +183,58 @@ class Packer {
     timespec mtime;  // With its fraction.
   };
 
-  absl::Status AddContents(const Directory& directory) {
-    ASSIGN_OR_RETURN(const std::vector<DirectoryItem> items, ListDirectory(directory.fd));
-    std::vector<std::string> hidden;
-    if (directory.opaque && !directory.below.empty()) {
-      ASSIGN_OR_RETURN(hidden, directory.below.List());
-    }
-    auto item = items.begin();
-    auto gone = hidden.begin();
-    while (item != items.end() || gone != hidden.end()) {
-      if (gone == hidden.end() || (item != items.end() && item->name <= *gone)) {
-        if (gone != hidden.end() && item->name == *gone) ++gone;
+  // Not by recursion: how deep a tree is, a step decides, and the stack is the worker's.
+  absl::Status Walk(int dirfd, const LowerDirectory& below) {
+    RETURN_IF_ERROR(Enter({.fd = dirfd, .path = "", .below = below}));
+    while (!open_.empty()) {
+      Directory& directory = open_.back();
+      const DirectoryItem* item = directory.next_item < directory.items.size()
+                                      ? &directory.items[directory.next_item]
+                                      : nullptr;
+      const std::string* gone = directory.next_hidden < directory.hidden.size()
+                                    ? &directory.hidden[directory.next_hidden]
+                                    : nullptr;
+      if (item == nullptr && gone == nullptr) {
+        RETURN_IF_ERROR(Leave());
+      } else if (gone == nullptr || (item != nullptr && item->name <= *gone)) {
+        ++directory.next_item;
+        if (gone != nullptr && item->name == *gone) ++directory.next_hidden;
         path_ = Join(directory.path, item->name);
         RETURN_IF_ERROR(AddItem(directory, *item));
-        ++item;
       } else {
+        ++directory.next_hidden;
         RETURN_IF_ERROR(AddWhiteout(directory, *gone));
-        ++gone;
       }
     }
     return absl::OkStatus();
+  }
+
+  absl::Status Enter(Directory directory) {
+    if (static_cast<int64_t>(open_.size()) > options_.limits.path_depth_max) {
+      return absl::ResourceExhaustedError(absl::StrCat("directories more than path_depth_max ",
+                                                       options_.limits.path_depth_max, " deep"));
+    }
+    ASSIGN_OR_RETURN(directory.items, ListDirectory(directory.fd, options_.limits.entries_max));
+    // The lists of all directories on the way are in memory together.
+    listed_ += static_cast<int64_t>(directory.items.size());
+    if (listed_ > options_.limits.entries_max) return OverEntries();
+    if (directory.opaque && !directory.below.empty()) {
+      ASSIGN_OR_RETURN(directory.hidden, directory.below.List());
+    }
+    open_.push_back(std::move(directory));
+    return absl::OkStatus();
+  }
+
+  absl::Status Leave() {
+    const Directory left = std::move(open_.back());
+    open_.pop_back();
+    listed_ -= static_cast<int64_t>(left.items.size());
+    if (!left.unchanged.has_value() || pending_.size() <= left.unchanged->pending_depth) {
+      return absl::OkStatus();
+    }
+    pending_.pop_back();
+    // It stays out of the layer, so the one below is what others will see: make that true here too.
+    return SetTimeLike(left.fd, left.unchanged->stat, left.unchanged->lower_stat);
   }
 
   absl::Status AddItem(const Directory& parent, const DirectoryItem& item) {
@@ -202,7 +254,7 @@ class Packer {
     } else if (fstatat(parent.fd, item.name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0) {
       return ErrnoStatus(errno, "stat");
     }
-    if (S_ISSOCK(stat.st_mode)) return absl::OkStatus();
+    if (S_ISSOCK(stat.st_mode)) return DropSocket(parent, item.name);
     if (IsWhiteoutDevice(stat)) return AddWhiteoutDevice(parent, item.name);
     if (!fd.valid() && (S_ISREG(stat.st_mode) || S_ISDIR(stat.st_mode))) {
       fd = OpenItem(parent.fd, item.name, 0);  // The file system does not tell types in lists.
@@ -211,6 +263,33 @@ class Packer {
     if (S_ISDIR(stat.st_mode)) return AddDirectory(parent, item.name, std::move(fd), stat);
     if (S_ISREG(stat.st_mode)) return AddFile(fd.get(), stat);
     return AddSpecial(parent, item.name, stat);
+  }
+
+  // Who unpacks the layer elsewhere will not have it either.
+  absl::Status DropSocket(const Directory& parent, const std::string& name) {
+    if (meaning_ == Meaning::kPlainTree) return absl::OkStatus();
+    struct stat stat;
+    if (fstat(parent.fd, &stat) != 0) return ErrnoStatus(errno, "stat");
+    if (unlinkat(parent.fd, name.c_str(), 0) != 0) return ErrnoStatus(errno, "remove socket");
+    const timespec times[2] = {{0, UTIME_OMIT}, stat.st_mtim};
+    return futimens(parent.fd, times) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "set mtime");
+  }
+
+  // The layer's; others are taken away, as they are of those who unpack the layer elsewhere.
+  absl::StatusOr<Xattrs> XattrsOf(int fd) const {
+    return meaning_ == Meaning::kPlainTree ? ReadLayerXattrs(fd) : KeepLayerXattrs(fd);
+  }
+
+  // The root is in no layer, so it must not keep what the step did to it: it is as ApplyLayer()
+  // makes the root of a tar without one.
+  absl::Status ResetRoot(int dirfd) const {
+    RETURN_IF_ERROR(KeepOverlayXattrs(dirfd));
+    const timespec times[2] = {{0, UTIME_OMIT}, {0, 0}};
+    if (fchown(dirfd, 0, 0) != 0 || fchmod(dirfd, kImpliedDirectoryMode) != 0 ||
+        futimens(dirfd, times) != 0) {
+      return ErrnoStatus(errno, "root of the layer");
+    }
+    return absl::OkStatus();
   }
 
   absl::Status AddWhiteoutDevice(const Directory& parent, const std::string& name) {
@@ -233,32 +312,30 @@ class Packer {
   absl::Status AddDirectory(const Directory& parent, const std::string& name, UniqueFd fd,
                             const struct stat& stat) {
     TableEntry entry = EntryOf(path_, EntryType::kDirectory, stat);
-    ASSIGN_OR_RETURN(entry.xattrs, ReadLayerXattrs(fd.get()));
-    Directory directory{fd.get(), entry.path, LowerDirectory(), parent.opaque};
+    ASSIGN_OR_RETURN(entry.xattrs, XattrsOf(fd.get()));
+    Directory directory{
+        .fd = fd.get(), .path = entry.path, .below = LowerDirectory(), .opaque = parent.opaque};
     if (!parent.below.empty()) {
       ASSIGN_OR_RETURN(directory.below, parent.below.Open(name));
     }
+    PendingDirectory pending{fd.get(), std::move(entry), stat.st_mtim};
+    directory.held = std::move(fd);
     if (directory.below.empty()) {
-      RETURN_IF_ERROR(WriteDirectory({fd.get(), std::move(entry), stat.st_mtim}));
-      return AddContents(directory);
+      RETURN_IF_ERROR(WriteDirectory(std::move(pending)));
+      return Enter(std::move(directory));
     }
     if (!directory.opaque) {
-      ASSIGN_OR_RETURN(directory.opaque, HasOpaqueMark(fd.get()));
+      ASSIGN_OR_RETURN(directory.opaque, HasOpaqueMark(directory.fd));
     }
     ASSIGN_OR_RETURN(const LowerEntry lower, directory.below.StatSelf());
-    ASSIGN_OR_RETURN(const bool same, IsSameDirectory(entry, lower));
-    PendingDirectory pending{fd.get(), std::move(entry), stat.st_mtim};
-    if (!same) {
+    ASSIGN_OR_RETURN(const bool same, IsSameDirectory(pending.entry, lower));
+    if (same) {
+      directory.unchanged = {pending_.size(), stat, lower.stat};
+      pending_.push_back(std::move(pending));
+    } else {
       RETURN_IF_ERROR(WriteDirectory(std::move(pending)));
-      return AddContents(directory);
     }
-    const size_t depth = pending_.size();
-    pending_.push_back(std::move(pending));
-    RETURN_IF_ERROR(AddContents(directory));
-    if (pending_.size() <= depth) return absl::OkStatus();
-    pending_.pop_back();
-    // It stays out of the layer, so the one below is what others will see: make that true here too.
-    return SetTimeLike(fd.get(), stat, lower.stat);
+    return Enter(std::move(directory));
   }
 
   // By whole seconds, as all times of a layer are.
@@ -289,7 +366,7 @@ class Packer {
       }
     }
     TableEntry entry = EntryOf(path_, EntryType::kFile, stat);
-    ASSIGN_OR_RETURN(entry.xattrs, ReadLayerXattrs(fd));
+    ASSIGN_OR_RETURN(entry.xattrs, XattrsOf(fd));
     const Digest* known = nullptr;
     if (options_.known_files != nullptr) {
       const auto found = options_.known_files->find(entry.path);
@@ -335,6 +412,9 @@ class Packer {
       if (size < 0) return ErrnoStatus(errno, "read symlink");
       entry.link_target.assign(target, static_cast<size_t>(size));
     }
+    if (meaning_ == Meaning::kOverlayUpper && type != EntryType::kSymlink) {
+      RETURN_IF_ERROR(DropAclAt(parent.fd, name));
+    }
     RETURN_IF_ERROR(TruncateTime(parent.fd, name.c_str(), stat.st_mtim));
     return Write(std::move(entry));
   }
@@ -373,12 +453,17 @@ class Packer {
 
   absl::Status WriteItself(TableEntry entry) {
     if (static_cast<int64_t>(entries_.size()) >= options_.limits.entries_max) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("more than entries_max ", options_.limits.entries_max, " entries"));
+      return OverEntries();
     }
+    RETURN_IF_ERROR(memory_.Add(entry));
     RETURN_IF_ERROR(writer_.AddEntry(TarEntryOf(entry)));
     entries_.push_back(std::move(entry));
     return absl::OkStatus();
+  }
+
+  absl::Status OverEntries() const {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("more than entries_max ", options_.limits.entries_max, " entries"));
   }
 
   const Meaning meaning_;
@@ -389,6 +474,9 @@ class Packer {
   TwinSha256 file_hash_;
   std::string path_;  // Of the item under way, for errors.
   std::vector<TableEntry> entries_;
+  TableMemory memory_;                     // Of entries_.
+  std::deque<Directory> open_;             // Outermost first. A deque: adding one moves none.
+  int64_t listed_ = 0;                     // Items of all of open_.
   std::vector<PendingDirectory> pending_;  // Outermost first.
   // Inode to index in entries_, for files with several names.
   absl::flat_hash_map<std::pair<dev_t, ino_t>, size_t> first_names_;

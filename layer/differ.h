@@ -41,10 +41,12 @@ struct PackedLayer {
 //    xattrs and mtime (overlayfs copies parents up). The parents of all that is written are
 //    written: some runtimes unpack a layer by itself, and would give a missing parent made-up
 //    metadata.
-//  - The root itself is never written, as in images of others.
-//  - Files under several names are hard links to the first of them. Sockets are skipped. Holes are
-//    written as zeros. Extended attributes: user.*, and security.capability in its version 2; all
-//    others belong to the host.
+//  - The root itself is never written, as in images of others. On disk it gets the owner, mode and
+//    time that ApplyLayer() gives the root of such a tar.
+//  - Files under several names are hard links to the first of them. Holes are written as zeros.
+//  - Sockets are in no layer, nor are extended attributes but user.* and security.capability (in
+//    its version 2): all others belong to the host. What of these a step can make is removed from
+//    the directory, so that its successors here see what those see who unpack the tar elsewhere.
 // Nothing else may use the directory meanwhile.
 //   INVALID_ARGUMENT    a name that a layer cannot hold (".wh.*"), or a file changed while read
 //   RESOURCE_EXHAUSTED  over a limit
@@ -53,7 +55,8 @@ absl::StatusOr<PackedLayer> PackLayer(int upper_dirfd, const LowerView& below,
                                       const PackOptions& options, ByteSink& tar);
 
 // Writes all of a directory as a layer that needs nothing below (import, flatten). No overlay
-// meaning: a char device 0:0 is INVALID_ARGUMENT. The directory is not changed. Errors as above.
+// meaning: a char device 0:0 is INVALID_ARGUMENT. Sockets and other extended attributes are
+// skipped; the directory is not changed. Errors as above.
 absl::StatusOr<PackedLayer> PackTree(int dirfd, const PackOptions& options, ByteSink& tar);
 
 }  // namespace farm

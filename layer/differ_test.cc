@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/testing/status_matchers.h"
 #include "layer/lower_view.h"
@@ -92,15 +90,10 @@ TEST_F(PackTreeTest, KeepsUserXattrsAndCapabilitiesOnly) {
 }
 
 TEST_F(PackTreeTest, SkipsSockets) {
-  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const UniqueFd directory = tree_.Open();  // Its path may be too long for an address.
-  snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/socket", directory.get());
-  ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ASSERT_TRUE(tree_.Exists("socket"));
+  tree_.Socket("socket");
   ASSERT_OK_AND_ASSIGN(const PackedLayer layer, Pack());
   EXPECT_TRUE(layer.table.empty());
+  EXPECT_TRUE(tree_.Exists("socket"));
 }
 
 TEST_F(PackTreeTest, NamesThatWouldDeleteAreRefused) {
@@ -131,6 +124,39 @@ TEST_F(PackTreeTest, LimitsAreNamed) {
   FARM_CHECK(truncate(tree_.At("b").c_str(), int64_t{1} << 40) == 0);  // Sparse: not read.
   EXPECT_THAT(Pack({.tar_bytes_max = 5000}),
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("tar_bytes_max")));
+}
+
+TEST_F(PackTreeTest, ATreeThatIsTooDeepIsRefused) {
+  // From the inside out, so that no path gets long.
+  constexpr int kDepth = 5000;
+  tree_.Directory("d");
+  for (int i = 1; i < kDepth; ++i) {
+    tree_.Directory("around");
+    FARM_CHECK(rename(tree_.At("d").c_str(), tree_.At("around/d").c_str()) == 0);
+    FARM_CHECK(rename(tree_.At("around").c_str(), tree_.At("d").c_str()) == 0);
+  }
+  EXPECT_THAT(Pack(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("path_depth_max")));
+  while (rename(tree_.At("d/d").c_str(), tree_.At("inner").c_str()) == 0) {
+    FARM_CHECK(rmdir(tree_.At("d").c_str()) == 0);
+    FARM_CHECK(rename(tree_.At("inner").c_str(), tree_.At("d").c_str()) == 0);
+  }
+}
+
+TEST_F(PackTreeTest, ATreeAsDeepAsATableMayBeIsPacked) {
+  std::string path = "d";
+  tree_.Directory(path);
+  for (int64_t i = 1; i < TableLimits().path_depth_max; ++i) {
+    path += "/d";
+    tree_.Directory(path);
+  }
+  ASSERT_OK_AND_ASSIGN(const PackedLayer layer, Pack());
+  EXPECT_EQ(layer.table.size(), static_cast<size_t>(TableLimits().path_depth_max));
+}
+
+TEST_F(PackTreeTest, MemoryIsBounded) {
+  tree_.File("a", "");
+  EXPECT_THAT(Pack({.limits = {.memory_bytes_max = 100}}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("memory_bytes_max 100")));
 }
 
 TEST_F(PackTreeTest, CanBeCancelled) {
@@ -247,6 +273,52 @@ TEST_F(PackLayerTest, ADirectoryThatIsLeftOutGetsTheTimeFromBelow) {
   upper_.SetMtime("d", kTime + absl::Milliseconds(700));
   EXPECT_THAT(PackedPaths(), IsEmpty());
   EXPECT_EQ(upper_.Mtime("d"), kTime + absl::Milliseconds(100));
+}
+
+// What is left in the upper is seen by the step's successors here, but not by those elsewhere.
+TEST_F(PackLayerTest, WhatALayerDoesNotHoldIsRemovedFromTheUpper) {
+  // user::rwx, user:1000:rwx, group::r-x, mask::rwx, other::r-x
+  const std::string acl(
+      "\2\0\0\0\1\0\7\0\xff\xff\xff\xff\2\0\7\0\xe8\3\0\0\4\0\5\0\xff\xff\xff\xff"
+      "\x10\0\7\0\xff\xff\xff\xff\x20\0\5\0\xff\xff\xff\xff",
+      44);
+  upper_.Directory("d");
+  upper_.Directory("d/opaque");
+  upper_.Opaque("d/opaque");
+  upper_.File("d/f", "");
+  upper_.Node("d/fifo", S_IFIFO | 0640, 0, 0);
+  upper_.Socket("d/socket");
+  for (const char* name : {"d", "d/f", "d/fifo"}) {
+    upper_.SetXattr(name, "system.posix_acl_access", acl);
+  }
+  upper_.SetXattr("d", "system.posix_acl_default", acl);
+  upper_.SetXattr("d/f", "user.overlay.redirect", "/x");
+  upper_.SetXattr("d/f", "user.kept", "1");
+  upper_.SetMtime("d", kTime);
+  ASSERT_OK_AND_ASSIGN(const PackedLayer layer, Pack());
+  EXPECT_THAT(PathsOf(layer.table), ElementsAre("d", "d/f", "d/fifo", "d/opaque"));
+  EXPECT_THAT(upper_.Names("d"), ElementsAre("f", "fifo", "opaque"));
+  for (const char* name : {"d", "d/f", "d/fifo"}) {
+    EXPECT_EQ(upper_.Xattr(name, "system.posix_acl_access"), "") << name;
+  }
+  EXPECT_EQ(upper_.Xattr("d", "system.posix_acl_default"), "");
+  EXPECT_EQ(upper_.Xattr("d/f", "user.overlay.redirect"), "");
+  EXPECT_EQ(upper_.Xattr("d/f", "user.kept"), "1");
+  EXPECT_EQ(upper_.Xattr("d/opaque", "trusted.overlay.opaque"), "y");
+  EXPECT_EQ(upper_.Mtime("d"), kTime);
+}
+
+TEST_F(PackLayerTest, TheRootKeepsNothingOfTheStep) {
+  FARM_CHECK(chmod(upper_.At(".").c_str(), 0700) == 0);
+  FARM_CHECK(chown(upper_.At(".").c_str(), 1000, 1000) == 0);
+  upper_.SetXattr(".", "user.a", "b");
+  EXPECT_THAT(PackedPaths(), IsEmpty());
+  const struct stat root = upper_.Stat(".");
+  EXPECT_EQ(root.st_mode, S_IFDIR | 0755u);
+  EXPECT_EQ(root.st_uid, 0u);
+  EXPECT_EQ(root.st_gid, 0u);
+  EXPECT_EQ(upper_.Mtime("."), absl::UnixEpoch());
+  EXPECT_EQ(upper_.Xattr(".", "user.a"), "");
 }
 
 TEST_F(PackLayerTest, PackingTwiceGivesTheSameBytes) {

@@ -4,6 +4,7 @@
 #include <sys/xattr.h>
 
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -15,6 +16,7 @@ namespace farm {
 namespace {
 
 constexpr char kCapability[] = "security.capability";
+constexpr char kAccessAcl[] = "system.posix_acl_access";
 constexpr char kOpaque[] = "trusted.overlay.opaque";
 
 // Of the kernel's struct vfs_ns_cap_data: the revision is the highest byte of the first word.
@@ -38,15 +40,9 @@ absl::StatusOr<std::string> ReadXattr(int fd, const char* name) {
   return value;
 }
 
-}  // namespace
-
-bool IsLayerXattr(absl::string_view name) {
-  if (name == kCapability) return true;
-  if (absl::StrContains(name, '=')) return false;
-  return absl::StartsWith(name, "user.") && !absl::StartsWith(name, "user.overlay.");
-}
-
-absl::StatusOr<Xattrs> ReadLayerXattrs(int fd) {
+// Calls `visit` with each name.
+template <typename Visit>
+absl::Status ForEachName(int fd, const Visit& visit) {
   char short_names[512];
   std::string long_names;
   char* names = short_names;
@@ -56,19 +52,67 @@ absl::StatusOr<Xattrs> ReadLayerXattrs(int fd) {
     names = long_names.data();
     size = flistxattr(fd, names, long_names.size());
   }
-  if (size < 0 && errno == ENOTSUP) return Xattrs();
+  if (size < 0 && errno == ENOTSUP) return absl::OkStatus();
   if (size < 0) return ErrnoStatus(errno, "list xattrs");
-  Xattrs xattrs;
-  for (const char* name = names; name < names + size;) {
-    const absl::string_view key = name;
-    if (IsLayerXattr(key)) {
-      ASSIGN_OR_RETURN(std::string value, ReadXattr(fd, name));
-      if (key == kCapability) value = CapabilityV2(std::move(value));
-      xattrs.emplace(key, std::move(value));
-    }
-    name += key.size() + 1;
+  for (const char* name = names; name < names + size; name += strlen(name) + 1) {
+    RETURN_IF_ERROR(visit(name));
   }
+  return absl::OkStatus();
+}
+
+absl::Status AddLayerXattr(int fd, const char* name, Xattrs& xattrs) {
+  if (!IsLayerXattr(name)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::string value, ReadXattr(fd, name));
+  if (absl::string_view(name) == kCapability) value = CapabilityV2(std::move(value));
+  xattrs.emplace(name, std::move(value));
+  return absl::OkStatus();
+}
+
+// What overlayfs and the host's security modules keep; no step can set it.
+bool IsHosts(absl::string_view name) {
+  return absl::StartsWith(name, "trusted.overlay.") ||
+         (absl::StartsWith(name, "security.") && name != kCapability);
+}
+
+absl::Status Remove(int fd, const char* name) {
+  if (fremovexattr(fd, name) == 0 || errno == ENODATA) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("remove xattr ", name));
+}
+
+}  // namespace
+
+bool IsLayerXattr(absl::string_view name) {
+  if (name == kCapability) return true;
+  if (absl::StrContains(name, '=')) return false;
+  return absl::StartsWith(name, "user.") && !absl::StartsWith(name, "user.overlay.");
+}
+
+absl::StatusOr<Xattrs> ReadLayerXattrs(int fd) {
+  Xattrs xattrs;
+  RETURN_IF_ERROR(
+      ForEachName(fd, [&](const char* name) { return AddLayerXattr(fd, name, xattrs); }));
   return xattrs;
+}
+
+absl::StatusOr<Xattrs> KeepLayerXattrs(int fd) {
+  Xattrs xattrs;
+  RETURN_IF_ERROR(ForEachName(fd, [&](const char* name) {
+    return IsHosts(name) || IsLayerXattr(name) ? AddLayerXattr(fd, name, xattrs) : Remove(fd, name);
+  }));
+  return xattrs;
+}
+
+absl::Status KeepOverlayXattrs(int fd) {
+  return ForEachName(
+      fd, [fd](const char* name) { return IsHosts(name) ? absl::OkStatus() : Remove(fd, name); });
+}
+
+absl::Status DropAclAt(int dirfd, const std::string& name) {
+  const std::string path = absl::StrCat("/proc/self/fd/", dirfd, "/", name);
+  if (lremovexattr(path.c_str(), kAccessAcl) == 0 || errno == ENODATA || errno == ENOTSUP) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, "remove ACL");
 }
 
 absl::Status WriteLayerXattrs(int fd, const Xattrs& xattrs) {

@@ -22,6 +22,15 @@ bool IsLayerXattr(absl::string_view name);
 // security.capability in its version 2, which does not depend on the user namespace that wrote it.
 absl::StatusOr<Xattrs> ReadLayerXattrs(int fd);
 
+// The same for what an overlay mount wrote, and removes what is not a layer's and a step can set:
+// ACLs, and names of user.* that no layer carries. Overlayfs' own marks (trusted.overlay.*) and the
+// host's labels (security.*) stay.
+absl::StatusOr<Xattrs> KeepLayerXattrs(int fd);
+// Removes the layer's, too.
+absl::Status KeepOverlayXattrs(int fd);
+// Removes the ACL of a device or fifo, which cannot be opened.
+absl::Status DropAclAt(int dirfd, const std::string& name);
+
 // Sets each of `xattrs` that IsLayerXattr(). Where the file system has no user.* these are left
 // out, as other tools do.
 absl::Status WriteLayerXattrs(int fd, const Xattrs& xattrs);

@@ -4,12 +4,15 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -65,6 +68,16 @@ class ScratchDirectory {
   void Node(absl::string_view name, mode_t mode, unsigned major, unsigned minor) const {
     FARM_CHECK(mknod(At(name).c_str(), mode, makedev(major, minor)) == 0) << At(name);
     FARM_CHECK(chmod(At(name).c_str(), mode & 07777) == 0);
+  }
+  void Socket(absl::string_view name) const {
+    const UniqueFd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const UniqueFd directory = Open();  // Its path may be too long for an address.
+    const std::string path = absl::StrCat("/proc/self/fd/", directory.get(), "/", name);
+    FARM_CHECK_LT(path.size(), sizeof(address.sun_path));
+    memcpy(address.sun_path, path.c_str(), path.size() + 1);
+    FARM_CHECK(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
   }
   void Whiteout(absl::string_view name) const { Node(name, S_IFCHR, 0, 0); }
   void Opaque(absl::string_view name) const { SetXattr(name, "trusted.overlay.opaque", "y"); }
