@@ -25,12 +25,15 @@ constexpr char kHostname[] = "buildkitsandbox";
 constexpr int64_t kResolvConfBytesMax = 64 << 10;
 constexpr uint32_t kTmpfsMode = 01777;
 
-// The coordinator has asked for it, but what a worker lets a command do is for the worker's
-// configuration to say.
-absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, v1::NetworkMode asked) {
+// The Dockerfile's choice, else the farm's default. What a worker lets a command do is for the
+// worker's configuration to say.
+absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, const v1::StepSpec& spec) {
+  v1::NetworkMode asked = spec.identity().run().network();
+  if (asked == v1::NETWORK_MODE_UNSPECIFIED) asked = spec.execution().network();
   if (asked == v1::NETWORK_MODE_UNSPECIFIED) {
-    asked = tools.networks.contains(v1::NETWORK_MODE_HOST) ? v1::NETWORK_MODE_HOST
-                                                           : v1::NETWORK_MODE_NONE;
+    return absl::InvalidArgumentError(
+        "neither the RUN nor the farm's configuration says which network it gets "
+        "(run_network_default: none or host)");
   }
   if (!tools.networks.contains(asked)) {
     return absl::PermissionDeniedError(absl::StrCat(
@@ -153,7 +156,7 @@ SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode net
 absl::StatusOr<v1::StepResult> ExecuteRun(const StepTools& tools, const StepRun& run) {
   const v1::RunOperation& operation = run.spec.identity().run();
   if (operation.args().empty()) return absl::InvalidArgumentError("no command to run");
-  ASSIGN_OR_RETURN(const NetworkMode network, ChooseNetwork(tools, operation.network()));
+  ASSIGN_OR_RETURN(const NetworkMode network, ChooseNetwork(tools, run.spec));
 
   run.enter_phase(StepPhase::kFetching);
   const absl::Time fetch_started = tools.clock.Now();

@@ -465,6 +465,7 @@ TEST_F(StepTest, StepWithoutOperationIsRefused) {
 v1::StepSpec RunSpec(const std::vector<v1::LayerRef>& root) {
   v1::StepSpec spec;
   spec.mutable_identity()->mutable_run()->add_args("true");
+  spec.mutable_execution()->set_network(v1::NETWORK_MODE_NONE);
   for (const v1::LayerRef& layer : root) *spec.mutable_inputs()->add_root() = layer;
   return spec;
 }
@@ -731,6 +732,29 @@ TEST_F(StepTest, PushedBlobIsInTheRegistryOnce) {
   EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kFailedPrecondition));
   push.set_mount_from("r.example.com/team/app");
   EXPECT_OK(world_.Execute(spec));
+}
+
+// Limits and what is recorded.
+
+TEST_F(StepTest, RunThatNamesNoNetworkGetsTheFarmsDefault) {
+  v1::StepSpec spec = RunSpec({base_});
+  spec.mutable_execution()->set_network(v1::NETWORK_MODE_NONE);
+  ASSERT_OK(world_.Execute(spec).status());
+  EXPECT_EQ(world_.sandbox().runs().back().network, NetworkMode::kNone);
+  spec.mutable_execution()->set_network(v1::NETWORK_MODE_HOST);  // Not permitted here: not ignored.
+  EXPECT_THAT(world_.Execute(spec),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("HOST")));
+  spec.mutable_identity()->mutable_run()->set_network(v1::NETWORK_MODE_NONE);
+  ASSERT_OK(world_.Execute(spec).status());
+  EXPECT_EQ(world_.sandbox().runs().back().network, NetworkMode::kNone);
+}
+
+TEST_F(StepTest, NetworkIsNeverGuessed) {
+  v1::StepSpec spec = RunSpec({base_});
+  spec.mutable_execution()->clear_network();
+  EXPECT_THAT(world_.Execute(spec),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("run_network_default")));
+  EXPECT_THAT(world_.sandbox().runs(), IsEmpty());
 }
 
 }  // namespace
