@@ -55,11 +55,12 @@ GetBlobs GetBlobsOneByOne(BlobStore& blobs) {
 }
 
 BlobFeed::BlobFeed(BlobStore& blobs, const GetBlobs& get_blobs, std::vector<Digest> in_order,
-                   CancelToken& cancel)
+                   CancelToken& cancel, bool verify)
     : blobs_(blobs),
       get_blobs_(get_blobs),
       cancel_(cancel),
       digests_(std::move(in_order)),
+      verify_(verify),
       items_(digests_.size()) {
   const size_t threads = std::min<size_t>(kThreads, digests_.size());
   for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Fetch(); });
@@ -110,7 +111,7 @@ void BlobFeed::FetchBatch(const Batch& batch) {
   std::vector<Digest> digests;
   for (size_t i = batch.begin; i < batch.end; ++i) {
     if (!IsSmall(i)) continue;
-    if (digests_[i].size_bytes() >= kFileBytesMin) {
+    if (!verify_ && digests_[i].size_bytes() >= kFileBytesMin) {
       if (absl::StatusOr<UniqueFd> file = blobs_.OpenFile(digests_[i]); file.ok()) {
         items_[i].file = *std::move(file);
         continue;
@@ -178,10 +179,12 @@ absl::StatusOr<BlobFeed::Written> BlobFeed::WriteNext(int fd) {
     changed_.notify_all();
     return written;
   }
-  if (absl::StatusOr<UniqueFd> file = blobs_.OpenFile(digest); file.ok()) {
-    RETURN_IF_ERROR(CopyFile(file->get(), fd));
-    written.verified = false;
-    return written;
+  if (!verify_) {
+    if (absl::StatusOr<UniqueFd> file = blobs_.OpenFile(digest); file.ok()) {
+      RETURN_IF_ERROR(CopyFile(file->get(), fd));
+      written.verified = false;
+      return written;
+    }
   }
   FdSink sink(fd);
   RETURN_IF_ERROR(Missing(digest, blobs_.Get(digest, 0, sink)));

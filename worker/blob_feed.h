@@ -35,9 +35,9 @@ GetBlobs GetBlobsOneByOne(BlobStore& blobs);
 // one thread.
 class BlobFeed {
  public:
-  // Borrows all.
+  // Borrows all. With `verify` no bytes come from files of the store, which does not look at them.
   BlobFeed(BlobStore& blobs, const GetBlobs& get_blobs, std::vector<Digest> in_order,
-           CancelToken& cancel);
+           CancelToken& cancel, bool verify = false);
   ~BlobFeed();
 
   struct Written {
@@ -71,6 +71,7 @@ class BlobFeed {
   const GetBlobs& get_blobs_;
   CancelToken& cancel_;
   const std::vector<Digest> digests_;
+  const bool verify_;
 
   Mutex mu_;
   std::condition_variable changed_;

@@ -108,11 +108,11 @@ class ContextSource::TreeCopy {
                         absl::string_view name) {
     const std::string path = JoinPath(parent.path, name);
     const auto [link, first] = links_.try_emplace(FirstName(entry), path);
+    source_.known_.verified.erase(path);  // Of a file that this one replaces.
+    source_.known_.unverified.erase(path);
     if (!first) return target_.CreateLink(parent, name, link->second);
     ASSIGN_OR_RETURN(const UniqueFd fd, target_.CreateFile(parent, name));
     ASSIGN_OR_RETURN(const BlobFeed::Written written, source_.feed_.WriteNext(fd.get()));
-    source_.known_.verified.erase(path);  // Of a file that this one replaced.
-    source_.known_.unverified.erase(path);
     (written.verified ? source_.known_.verified : source_.known_.unverified)[path] = entry.content;
     return target_.Finish(fd.get(), MetadataOf(entry));
   }

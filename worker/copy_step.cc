@@ -166,6 +166,18 @@ absl::StatusOr<CopyTarget::Options> MakeOptions(const v1::CopyOperation& operati
     for (const char c : operation.chmod()) {
       mode = c >= '0' && c <= '7' && mode <= 07777 ? mode * 8 + static_cast<uint32_t>(c - '0')
                                                    : 010000;
+bool CopiesFromContextsOnly(const v1::CopyOperation& operation,
+                            const std::vector<SourceFiles>& sources,
+                            const std::vector<bool>& archives) {
+  for (int i = 0; i < operation.items_size(); ++i) {
+    const v1::CopyItem& item = operation.items(i);
+    if (item.has_inline_() || archives[i] || !sources[item.source()].context.has_value()) {
+      return false;
+    }
+  }
+  return true;
+}
+
     }
     if (mode > 07777) {
       return absl::InvalidArgumentError(
@@ -232,7 +244,11 @@ absl::Status CopyItems(const StepTools& tools, const StepRun& run,
   CopyTarget target(root_fd, options);
   std::vector<Digest> digests = FilesToFeed(operation, sources, selections, archives);
   for (const Digest& digest : digests) errand.fetched_bytes += digest.size_bytes();
-  BlobFeed feed(tools.blobs, tools.get_blobs, std::move(digests), run.cancel);
+  // What other items write may replace what is known of a file, so then nothing is: the packer
+  // hashes all, and blobs are verified as they are written.
+  const bool contexts_only = CopiesFromContextsOnly(operation, sources, archives);
+  BlobFeed feed(tools.blobs, tools.get_blobs, std::move(digests), run.cancel,
+                /*verify=*/!contexts_only);
   for (int i = 0; i < operation.items_size(); ++i) {
     const v1::CopyItem& item = operation.items(i);
     if (item.has_inline_()) {
@@ -273,6 +289,7 @@ absl::StatusOr<v1::StepResult> ExecuteCopy(const StepTools& tools, const StepRun
                    FindArchives(tools, run.spec.identity().copy(), sources, errand));
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot,
                    tools.snapshotter.Prepare(root.directories(), tools.StepDir(run.id)));
+  if (!contexts_only) known = {};
 
   run.enter_phase(StepPhase::kRunning);
   StepTimes times{.started = tools.clock.Now(), .finished = {}};

@@ -757,5 +757,49 @@ TEST_F(StepTest, NetworkIsNeverGuessed) {
   EXPECT_THAT(world_.sandbox().runs(), IsEmpty());
 }
 
+TEST_F(StepTest, ArchiveMayHoldAFileThatTheSameAddHasCopied) {
+  for (const char* packed : {"22\n", "longer than the other\n"}) {
+    const std::string tar = TarBuilder().File("VERSION", packed).Build();
+    const v1::Digest context = world_.MakeContext({FileEntry("VERSION"), FileEntry("bundle.tar")},
+                                                  {{"VERSION", "11\n"}, {"bundle.tar", tar}});
+    v1::StepSpec spec = CopySpec("/app/");
+    AddItem(spec, "VERSION", "VERSION");
+    AddItem(spec, "bundle.tar", "bundle.tar", /*unpack=*/true);
+    *spec.mutable_inputs()->add_sources()->mutable_context_table() = context;
+    ASSERT_OK_AND_ASSIGN(const int root, ExecuteAndMount(spec));
+    EXPECT_EQ(Describe(root, "app/VERSION"), absl::StrCat("file 644 0:0 ", packed));
+    EXPECT_EQ(ResultTable().Find("app/VERSION")->content, DigestOf(packed));
+  }
+}
+
+TEST_F(StepTest, InlineFileMayReplaceWhatTheSameCopyHasCopied) {
+  const v1::Digest context = world_.MakeContext({FileEntry("f")}, {{"f", "copied"}});
+  v1::StepSpec spec = CopySpec("/app/");
+  AddItem(spec, "f", "f");
+  v1::CopyItem& item = *spec.mutable_identity()->mutable_copy()->add_items();
+  item.set_name("f");
+  item.set_inline_("inline");
+  *spec.mutable_inputs()->add_sources()->mutable_context_table() = context;
+  ASSERT_OK_AND_ASSIGN(const int root, ExecuteAndMount(spec));
+  EXPECT_EQ(Describe(root, "app/f"), "file 644 0:0 inline");
+  EXPECT_EQ(ResultTable().Find("app/f")->content, DigestOf("inline"));
+}
+
+TEST_F(StepTest, HardLinkThatReplacesACopiedFileIsRecordedAsWhatItIs) {
+  TableEntry link = FileEntry("two/a/x");
+  link.hard_link_to = "two/a/w";
+  const v1::Digest context = world_.MakeContext(
+      {DirEntry("one"), DirEntry("one/a"), FileEntry("one/a/x"), DirEntry("two"), DirEntry("two/a"),
+       FileEntry("two/a/w"), link, DirEntry("three"), DirEntry("three/a"), FileEntry("three/a/w")},
+      {{"one/a/x", "1111"}, {"two/a/w", "2222"}, {"two/a/x", "2222"}, {"three/a/w", "3333"}});
+  v1::StepSpec spec = CopySpec("/app/");
+  for (const char* directory : {"one", "two", "three"}) AddItem(spec, directory);
+  *spec.mutable_inputs()->add_sources()->mutable_context_table() = context;
+  ASSERT_OK_AND_ASSIGN(const int root, ExecuteAndMount(spec));
+  EXPECT_EQ(Describe(root, "app/a/x"), "file 644 0:0 2222");
+  EXPECT_EQ(ResultTable().Find("app/a/x")->content, DigestOf("2222"));
+  EXPECT_EQ(ResultTable().Find("app/a/w")->content, DigestOf("3333"));
+}
+
 }  // namespace
 }  // namespace farm
