@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +15,7 @@
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "layer/xattrs.h"
 
 namespace farm {
 namespace {
@@ -93,6 +93,10 @@ absl::StatusOr<CopyTarget::Place> CopyTarget::Walk(absl::string_view path, bool 
       }
     }
     if (fd.valid()) {
+      if (static_cast<int64_t>(stack.size()) > TableLimits().path_depth_max) {
+        return absl::ResourceExhaustedError(absl::StrCat(
+            "a destination deeper than path_depth_max ", TableLimits().path_depth_max));
+      }
       stack.push_back({.fd = std::move(fd), .path = here});
       continue;
     }
@@ -177,11 +181,7 @@ absl::Status CopyTarget::Finish(int fd, const EntryMetadata& metadata) {
   const bool is_directory = fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
   if (fchmod(fd, ModeOf(metadata, is_directory)) != 0) return ErrnoStatus(errno, "chmod");
   if (metadata.xattrs != nullptr) {
-    for (const auto& [name, value] : *metadata.xattrs) {
-      if (fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0) {
-        return ErrnoStatus(errno, absl::StrCat("extended attribute ", name));
-      }
-    }
+    RETURN_IF_ERROR(WriteLayerXattrs(fd, *metadata.xattrs));
   }
   const timespec time = WholeSeconds(metadata.mtime);
   const timespec times[2] = {time, time};

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,12 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
+#include "layer/xattrs.h"
 #include "worker/copy_source.h"
 
 namespace farm {
@@ -24,7 +23,6 @@ namespace {
 
 constexpr size_t kBufferBytes = 256 << 10;
 constexpr size_t kLinkBytesMax = 4096;
-constexpr size_t kXattrBytesMax = 128 << 10;
 
 absl::StatusOr<UniqueFd> Open(const LowerEntry& entry, int flags) {
   const std::string path = entry.path.empty() ? "." : entry.path;
@@ -33,28 +31,7 @@ absl::StatusOr<UniqueFd> Open(const LowerEntry& entry, int flags) {
   return fd;
 }
 
-// Those that layers hold: others belong to this host, or to overlayfs.
-absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd) {
-  std::map<std::string, std::string> xattrs;
-  std::string names(kXattrBytesMax, '\0');
-  const ssize_t size = flistxattr(fd, names.data(), names.size());
-  if (size < 0 && errno == ENOTSUP) return xattrs;
-  if (size < 0) return ErrnoStatus(errno, "extended attributes");
-  names.resize(static_cast<size_t>(size));
-  for (const absl::string_view view : absl::StrSplit(names, '\0', absl::SkipEmpty())) {
-    if (!absl::StartsWith(view, "user.") && view != "security.capability") continue;
-    const std::string name(view);
-    std::string value(kXattrBytesMax, '\0');
-    const ssize_t value_size = fgetxattr(fd, name.c_str(), value.data(), value.size());
-    if (value_size < 0) return ErrnoStatus(errno, absl::StrCat("extended attribute ", name));
-    value.resize(static_cast<size_t>(value_size));
-    xattrs[name] = std::move(value);
-  }
-  return xattrs;
-}
-
-EntryMetadata MetadataOf(const struct stat& info,
-                         const std::map<std::string, std::string>* xattrs) {
+EntryMetadata MetadataOf(const struct stat& info, const Xattrs* xattrs) {
   return {.mode = info.st_mode & 07777,
           .owner = {info.st_uid, info.st_gid},
           .mtime = absl::TimeFromTimespec(info.st_mtim),
@@ -100,7 +77,7 @@ class LayersSource::TreeCopy {
         ASSIGN_OR_RETURN(const CopyTarget::Directory made, target_.EnterDirectory(to, name));
         RETURN_IF_ERROR(CopyContents(directory, made));
         ASSIGN_OR_RETURN(const UniqueFd fd, farm::Open(entry, O_RDONLY | O_DIRECTORY));
-        ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(fd.get()));
+        ASSIGN_OR_RETURN(const Xattrs xattrs, ReadLayerXattrs(fd.get()));
         return target_.Finish(made.fd.get(), MetadataOf(entry.stat, &xattrs));
       }
       case S_IFREG:
@@ -142,7 +119,7 @@ class LayersSource::TreeCopy {
     ASSIGN_OR_RETURN(const UniqueFd from, farm::Open(entry, O_RDONLY));
     ASSIGN_OR_RETURN(const UniqueFd made, target_.CreateFile(to, name));
     RETURN_IF_ERROR(CopyBytesOf(from.get(), made.get(), buffer_));
-    ASSIGN_OR_RETURN(const auto xattrs, ReadXattrs(from.get()));
+    ASSIGN_OR_RETURN(const Xattrs xattrs, ReadLayerXattrs(from.get()));
     return target_.Finish(made.get(), MetadataOf(entry.stat, &xattrs));
   }
 

@@ -801,5 +801,13 @@ TEST_F(StepTest, HardLinkThatReplacesACopiedFileIsRecordedAsWhatItIs) {
   EXPECT_EQ(ResultTable().Find("app/a/w")->content, DigestOf("3333"));
 }
 
+TEST_F(StepTest, ContextWithXattrsThatNoLayerHoldsIsRefused) {
+  TableEntry entry = DirEntry("d");
+  entry.xattrs["trusted.overlay.opaque"] = "y";
+  const v1::Digest context = world_.MakeContext({entry}, {});
+  EXPECT_THAT(Copy(context, "d", "d", "/app/"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("trusted.overlay.opaque")));
+}
+
 }  // namespace
 }  // namespace farm
