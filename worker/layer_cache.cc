@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -78,6 +79,12 @@ absl::StatusOr<std::unique_ptr<LayerCache>> LayerCache::Open(Options options, Cl
   if (mkdir(options.dir.c_str(), 0700) != 0 && errno != EEXIST) {
     return ErrnoStatus(errno, options.dir);
   }
+  struct statvfs disk;
+  if (statvfs(options.dir.c_str(), &disk) != 0) return ErrnoStatus(errno, options.dir);
+  if (disk.f_blocks > 0) {  // Some file systems do not say.
+    options.bytes_max =
+        std::min(options.bytes_max, static_cast<int64_t>(disk.f_blocks * disk.f_frsize / 5 * 4));
+  }
   auto cache = std::unique_ptr<LayerCache>(new LayerCache(std::move(options), clock, trash));
   RETURN_IF_ERROR(cache->Load());
   return cache;
@@ -106,7 +113,7 @@ absl::Status LayerCache::Load() {
                            {"dropped", absl::StrCat(dropped)},
                            {"bytes", absl::StrCat(size_bytes())}});
   MutexLock lock(mu_);
-  Evict();
+  Evict(options_.bytes_max);
   return absl::OkStatus();
 }
 
@@ -184,6 +191,7 @@ absl::StatusOr<LayerCache::Handle> LayerCache::Acquire(const Key& key, CancelTok
   }
 
   absl::StatusOr<Made> made = make(temporary);
+  if (absl::IsResourceExhausted(made.status()) && MakeRoom(temporary)) made = make(temporary);
   std::string name;
   Entry entry;
   absl::Status status = made.status();
@@ -193,9 +201,10 @@ absl::StatusOr<LayerCache::Handle> LayerCache::Acquire(const Key& key, CancelTok
     const std::string path = absl::StrCat(options_.dir, "/", name);
     if (rename(temporary.c_str(), path.c_str()) != 0) {
       status = ErrnoStatus(errno, path);
-    } else {
-      // Mark after directory: a mark never stands for a directory that is not complete.
-      status = WriteMark(name, entry, options_.boot_id);
+    } else if (const absl::Status marked = WriteMark(name, entry, options_.boot_id); !marked.ok()) {
+      // After the directory, since a mark must not stand for one that is not complete. Without it
+      // the layer serves this process alone.
+      LogWarning("mark of a layer not written", {{"layer", name}, {"error", LogText(marked)}});
     }
   }
   if (!status.ok()) trash_.Throw(temporary).IgnoreError();  // It logs.
@@ -207,7 +216,7 @@ absl::StatusOr<LayerCache::Handle> LayerCache::Acquire(const Key& key, CancelTok
   size_bytes_ += entry.size_bytes;
   entries_[name] = std::move(entry);
   Handle handle = Use(name);
-  Evict();
+  Evict(options_.bytes_max);
   return handle;
 }
 
@@ -224,21 +233,41 @@ void LayerCache::Release(const std::string& name) {
   --entry.users;
   FARM_CHECK_GE(entry.users, 0);
   entry.last_use = clock_.Now();
+  Evict(options_.bytes_max);
 }
 
-void LayerCache::Evict() {
-  if (size_bytes_ <= options_.bytes_max) return;
+bool LayerCache::MakeRoom(const std::string& half_made) {
+  struct statvfs disk;
+  if (statvfs(options_.dir.c_str(), &disk) != 0) return false;
+  const bool has_inodes = disk.f_files == 0 || disk.f_favail > 0;
+  if (has_inodes &&
+      static_cast<int64_t>(disk.f_bavail * disk.f_frsize) >= options_.disk_free_bytes_min) {
+    return false;
+  }
+  {
+    MutexLock lock(mu_);
+    if (!Evict(0)) return false;
+  }
+  LogWarning("disk full: unused layers evicted", {{"directory", options_.dir}});
+  trash_.Throw(half_made).IgnoreError();  // It logs.
+  trash_.WaitUntilEmpty();
+  return true;
+}
+
+bool LayerCache::Evict(int64_t bytes_max) {
+  if (size_bytes_ <= bytes_max) return false;
   std::vector<std::pair<absl::Time, std::string>> unused;
   for (const auto& [name, entry] : entries_) {
     if (entry.users == 0) unused.emplace_back(entry.last_use, name);
   }
   std::sort(unused.begin(), unused.end());
   for (const auto& [last_use, name] : unused) {
-    if (size_bytes_ <= options_.bytes_max) return;
+    if (size_bytes_ <= bytes_max) break;
     size_bytes_ -= entries_.at(name).size_bytes;
     entries_.erase(name);
     Throw(name);
   }
+  return !unused.empty();
 }
 
 void LayerCache::Throw(const std::string& name) {

@@ -36,9 +36,12 @@ namespace farm {
 class LayerCache {
  public:
   struct Options {
-    std::string dir;                        // made if missing; on the file system of the trash
-    int64_t bytes_max = int64_t{50} << 30;  // layers in use may exceed it
-    std::string boot_id;                    // /proc/sys/kernel/random/boot_id
+    std::string dir;  // made if missing; on the file system of the trash
+    // Layers in use may exceed it. Lowered to four fifths of the file system, if that is less.
+    int64_t bytes_max = int64_t{50} << 30;
+    // With less the disk is full: unused layers go if a layer could not be made.
+    int64_t disk_free_bytes_min = int64_t{64} << 20;
+    std::string boot_id;  // /proc/sys/kernel/random/boot_id
   };
 
   // What a layer is found by: its diffID (of which only the hash counts) and the chainID of the
@@ -84,8 +87,13 @@ class LayerCache {
   ~LayerCache();
 
   // The layer, made by `make` if it is not here. Who asks for a layer that is being made waits for
-  // it, and makes it if that fails. Errors are those of `make`, and CANCELLED.
+  // it, and makes it if that fails. If `make` is RESOURCE_EXHAUSTED and the disk is full, what is
+  // not in use is evicted and `make` called again. Errors are those of `make`, and CANCELLED.
   absl::StatusOr<Handle> Acquire(const Key& key, CancelToken& cancel, const Maker& make);
+
+  // If the disk is full and some layers are not in use: deletes them and `half_made`, which found
+  // no room. False if it did nothing.
+  bool MakeRoom(const std::string& half_made);
 
   // Diff ids (hex) that came and went since the last call; the first gives all that are here.
   struct Changes {
@@ -114,9 +122,10 @@ class LayerCache {
   absl::Status WriteMark(const std::string& name, const Entry& entry, absl::string_view state);
   Handle Use(const std::string& name) FARM_REQUIRES(mu_);
   void Release(const std::string& name);
-  // Throws away what is over the limit. Renames under the lock: another thread may make the same
-  // layer at the same path as soon as it is no entry any more.
-  void Evict() FARM_REQUIRES(mu_);
+  // Throws away unused layers until the rest has at most `bytes_max`; false if there was none.
+  // Renames under the lock: another thread may make the same layer at the same path as soon as it
+  // is no entry any more.
+  bool Evict(int64_t bytes_max) FARM_REQUIRES(mu_);
   void Throw(const std::string& name);
   bool HasDiffId(const std::string& hex) const FARM_REQUIRES(mu_);
 

@@ -45,10 +45,14 @@ class LayerCacheTest : public ::testing::Test {
     std::filesystem::remove_all(dir_);
   }
 
-  void Open(const std::string& boot_id = "boot 1", int64_t bytes_max = 100) {
+  void Open(const std::string& boot_id = "boot 1", int64_t bytes_max = 100,
+            int64_t disk_free_bytes_min = 0) {
     cache_.reset();
-    auto cache = LayerCache::Open(
-        {.dir = dir_ + "/layers", .bytes_max = bytes_max, .boot_id = boot_id}, clock_, *trash_);
+    auto cache = LayerCache::Open({.dir = dir_ + "/layers",
+                                   .bytes_max = bytes_max,
+                                   .disk_free_bytes_min = disk_free_bytes_min,
+                                   .boot_id = boot_id},
+                                  clock_, *trash_);
     ASSERT_OK(cache.status());
     cache_ = *std::move(cache);
   }
@@ -153,6 +157,57 @@ TEST_F(LayerCacheTest, LeastRecentlyUsedGoFirstAndThoseInUseStay) {
   EXPECT_THAT(changes.removed, ElementsAre(Id("old").hex()));
   EXPECT_EQ(cache_->size_bytes(), 90);
   EXPECT_TRUE(std::filesystem::exists(used.path()));
+}
+
+TEST_F(LayerCacheTest, WhatWasInUseOverTheLimitGoesOnceItIsNot) {
+  {
+    ASSERT_OK_AND_ASSIGN(const LayerCache::Handle a, Get("a", false, "", 60));
+    ASSERT_OK_AND_ASSIGN(const LayerCache::Handle b, Get("b", false, "", 60));
+    EXPECT_EQ(cache_->size_bytes(), 120);
+  }
+  EXPECT_EQ(cache_->size_bytes(), 60);
+}
+
+// A full disk: the mark is small, but it may be what does not fit any more.
+TEST_F(LayerCacheTest, LayerWhoseMarkCannotBeWrittenServesAllTheSame) {
+  std::filesystem::create_directory(dir_ + "/layers/" + Id("a").hex() + ".ok");
+  ASSERT_OK_AND_ASSIGN(const LayerCache::Handle first, Get("a"));
+  ASSERT_OK_AND_ASSIGN(const LayerCache::Handle second, Get("a"));
+  EXPECT_EQ(made_, 1);
+}
+
+TEST_F(LayerCacheTest, FullDiskIsMadeRoomOnAndTriedOnceMore) {
+  Open("boot 1", 1000, /*disk_free_bytes_min=*/INT64_MAX);
+  ASSERT_OK(Get("unused").status());
+  ASSERT_OK_AND_ASSIGN(const LayerCache::Handle used, Get("used"));
+  int tries = 0;
+  const auto make_when_there_is_room =
+      [&](const std::string& path) -> absl::StatusOr<LayerCache::Made> {
+    ++tries;
+    std::filesystem::create_directory(path);  // It is not there from the first time.
+    if (cache_->size_bytes() > 10) return absl::ResourceExhaustedError("no space left");
+    return LayerCache::Made{.size_bytes = 10, .bound = false};
+  };
+  ASSERT_OK(cache_->Acquire({.diff_id = Id("a"), .below = {}}, cancel_, make_when_there_is_room)
+                .status());
+  EXPECT_EQ(tries, 2);
+  EXPECT_TRUE(std::filesystem::exists(used.path()));
+  EXPECT_THAT(cache_->TakeAll(), UnorderedElementsAre(Id("a").hex(), Id("used").hex()));
+}
+
+// A limit of the layer's, not of the disk.
+TEST_F(LayerCacheTest, LayerThatIsTooLargeEvictsNothing) {
+  Open("boot 1", 1000, /*disk_free_bytes_min=*/0);
+  ASSERT_OK(Get("unused").status());
+  int tries = 0;
+  const auto failed = cache_->Acquire({.diff_id = Id("a"), .below = {}}, cancel_,
+                                      [&](const std::string&) -> absl::StatusOr<LayerCache::Made> {
+                                        ++tries;
+                                        return absl::ResourceExhaustedError("over tar_bytes_max");
+                                      });
+  EXPECT_THAT(failed, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(tries, 1);
+  EXPECT_EQ(cache_->size_bytes(), 10);
 }
 
 TEST_F(LayerCacheTest, ChangesAreToldOnce) {
