@@ -166,6 +166,18 @@ std::vector<Digest> FilesToFeed(const v1::CopyOperation& operation,
   return digests;
 }
 
+bool CopiesFromContextsOnly(const v1::CopyOperation& operation,
+                            const std::vector<SourceFiles>& sources,
+                            const std::vector<bool>& archives) {
+  for (int i = 0; i < operation.items_size(); ++i) {
+    const v1::CopyItem& item = operation.items(i);
+    if (item.has_inline_() || archives[i] || !sources[item.source()].context.has_value()) {
+      return false;
+    }
+  }
+  return true;
+}
+
 absl::StatusOr<CopyTarget::Options> MakeOptions(const v1::CopyOperation& operation, int root_fd) {
   CopyTarget::Options options;
   if (!operation.chown().empty()) {
@@ -180,18 +192,6 @@ absl::StatusOr<CopyTarget::Options> MakeOptions(const v1::CopyOperation& operati
     for (const char c : operation.chmod()) {
       mode = c >= '0' && c <= '7' && mode <= 07777 ? mode * 8 + static_cast<uint32_t>(c - '0')
                                                    : 010000;
-bool CopiesFromContextsOnly(const v1::CopyOperation& operation,
-                            const std::vector<SourceFiles>& sources,
-                            const std::vector<bool>& archives) {
-  for (int i = 0; i < operation.items_size(); ++i) {
-    const v1::CopyItem& item = operation.items(i);
-    if (item.has_inline_() || archives[i] || !sources[item.source()].context.has_value()) {
-      return false;
-    }
-  }
-  return true;
-}
-
     }
     if (mode > 07777) {
       return absl::InvalidArgumentError(
@@ -202,11 +202,13 @@ bool CopiesFromContextsOnly(const v1::CopyOperation& operation,
   return options;
 }
 
-absl::Status UnpackArchive(ByteSource& file, const v1::CopyOperation& operation, CopyTarget& target,
+absl::Status UnpackArchive(const StepTools& tools, ByteSource& file,
+                           const v1::CopyOperation& operation, CopyTarget& target,
                            const std::optional<Owner>& owner, CancelToken& cancel) {
   ASSIGN_OR_RETURN(const CopyTarget::Directory directory, target.MakeDirectories(operation.dest()));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Decompressor> tar, NewDecompressor(file, {}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decompressor> tar, NewDecompressor(file, tools.unpack));
   ExtractOptions options;
+  options.tar_bytes_max = tools.unpack.bytes_max;
   options.cancel = &cancel;
   if (owner.has_value()) options.owner = ExtractOptions::Owner{owner->uid, owner->gid};
   return ExtractTar(*tar, directory.fd.get(), options);
@@ -274,7 +276,7 @@ absl::Status CopyItems(const StepTools& tools, const StepRun& run,
     if (archives[i]) {
       ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> file,
                        OpenItem(tools, files, item, errand));
-      RETURN_IF_ERROR(UnpackArchive(*file, operation, target, options.owner, run.cancel))
+      RETURN_IF_ERROR(UnpackArchive(tools, *file, operation, target, options.owner, run.cancel))
           << item.path();
     } else if (files.context.has_value()) {
       ContextSource source(selection != nullptr ? *selection : *files.context, feed, known,
@@ -287,6 +289,7 @@ absl::Status CopyItems(const StepTools& tools, const StepRun& run,
       RETURN_IF_ERROR(CopyItem(source, item, operation, target));
     }
   }
+  if (!contexts_only) known = {};
   return absl::OkStatus();
 }
 
@@ -303,7 +306,6 @@ absl::StatusOr<v1::StepResult> ExecuteCopy(const StepTools& tools, const StepRun
                    FindArchives(tools, run.spec.identity().copy(), sources, errand));
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot,
                    tools.snapshotter.Prepare(root.directories(), tools.StepDir(run.id)));
-  if (!contexts_only) known = {};
 
   run.enter_phase(StepPhase::kRunning);
   StepTimes times{.started = tools.clock.Now(), .finished = {}};

@@ -226,6 +226,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .get_blobs = [&remote](absl::Span<const Digest> digests,
                              const auto& receive) { return remote.GetBatch(digests, receive); },
       .registry = registry,
+      .unpack = {},
       .layers = *layers,
       .inputs = inputs,
       .snapshotter = *snapshotter,

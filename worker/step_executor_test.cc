@@ -809,5 +809,16 @@ TEST_F(StepTest, ContextWithXattrsThatNoLayerHoldsIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("trusted.overlay.opaque")));
 }
 
+TEST_F(StepTest, UnpackedBytesAreBounded) {
+  world_.LimitUnpacking({.bytes_max = 4096});
+  const std::string tar = TarBuilder().File("f", std::string(10'000, 'x')).Build();
+  v1::StepSpec spec;
+  v1::Descriptor& blob = *spec.mutable_identity()->mutable_unpack()->mutable_blob();
+  *blob.mutable_digest() = DigestToProto(PutBytes(world_.blobs(), tar).value());
+  const std::string before = world_.Leftovers();
+  EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(world_.Leftovers(), before);
+}
+
 }  // namespace
 }  // namespace farm

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "cas/blob_store.h"
+#include "layer/compression.h"
 #include "oci/registry.h"
 #include "proto/farm/v1/config.pb.h"
 #include "worker/blob_feed.h"
@@ -32,6 +33,7 @@ struct StepTools {
   std::string steps_dir;  // one directory for each run, by its id; same file system as the layers
   std::string tmp_dir;
   v1::StepLimits limits;
+  DecompressOptions unpack;            // what an archive or pulled layer may hold
   std::set<v1::NetworkMode> networks;  // that RUN may have here
 
   std::string StepDir(const std::string& run_id) const {

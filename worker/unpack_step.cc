@@ -76,6 +76,7 @@ absl::StatusOr<Unpacked> UnpackBlob(const StepTools& tools, const StepRun& run,
   ASSIGN_OR_RETURN(const Digest digest, DigestFromProto(operation.blob().digest()), _ << "blob");
   ApplyOptions options;
   options.cancel = &run.cancel;
+  options.tar_bytes_max = tools.unpack.bytes_max;
   std::optional<Digest> expected;
   if (!operation.diff_id().empty()) {
     ASSIGN_OR_RETURN(expected, Digest::FromOci(operation.diff_id(), 0), _ << "diff id");
@@ -87,7 +88,7 @@ absl::StatusOr<Unpacked> UnpackBlob(const StepTools& tools, const StepRun& run,
   if (mkdir(path.c_str(), 0755) != 0) return ErrnoStatus(errno, path);
   const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid()) return ErrnoStatus(errno, path);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Decompressor> tar, NewDecompressor(*blob, {}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decompressor> tar, NewDecompressor(*blob, tools.unpack));
 
   const absl::string_view type = LayerType(tar->compression());
   if (!type.empty()) {
@@ -117,7 +118,11 @@ absl::StatusOr<v1::StepResult> ExecuteUnpack(const StepTools& tools, const StepR
   InputFetcher::Errand errand(run.spec, run.cancel);
   const std::string path = tools.StepDir(run.id);
   const absl::Cleanup drop = [&] { tools.trash.Throw(path).IgnoreError(); };  // It logs.
-  ASSIGN_OR_RETURN(const Unpacked unpacked, UnpackBlob(tools, run, path, errand));
+  absl::StatusOr<Unpacked> made = UnpackBlob(tools, run, path, errand);
+  if (absl::IsResourceExhausted(made.status()) && tools.layers.MakeRoom(path)) {
+    made = UnpackBlob(tools, run, path, errand);
+  }
+  ASSIGN_OR_RETURN(const Unpacked unpacked, std::move(made));
   times.finished = tools.clock.Now();
 
   run.enter_phase(StepPhase::kStoring);

@@ -26,13 +26,7 @@ StepWorld::StepWorld() {
 }
 
 StepWorld::~StepWorld() {
-  mounts_.clear();
-  stacks_.clear();
-  executor_.reset();
-  inputs_.reset();
-  layers_.reset();
-  snapshotter_.reset();
-  trash_.reset();
+  Close();
   std::filesystem::remove_all(dir_);
 }
 
@@ -53,10 +47,11 @@ void StepWorld::Open() {
                                                             .steps_dir = dir_ + "/steps",
                                                             .tmp_dir = dir_ + "/tmp",
                                                             .limits = {},
+                                                            .unpack = unpack_,
                                                             .networks = {v1::NETWORK_MODE_NONE}});
 }
 
-void StepWorld::DropLayers() {
+void StepWorld::Close() {
   mounts_.clear();
   stacks_.clear();
   executor_.reset();
@@ -64,6 +59,16 @@ void StepWorld::DropLayers() {
   layers_.reset();
   snapshotter_.reset();
   trash_.reset();
+}
+
+void StepWorld::LimitUnpacking(const DecompressOptions& unpack) {
+  Close();
+  unpack_ = unpack;
+  Open();
+}
+
+void StepWorld::DropLayers() {
+  Close();
   std::filesystem::remove_all(dir_ + "/layers");
   Open();
 }

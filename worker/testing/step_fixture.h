@@ -59,11 +59,14 @@ class StepWorld {
   LayerCache& layers() { return *layers_; }
   CancelToken& cancel() { return cancel_; }
   std::vector<StepPhase>& phases() { return phases_; }
+  // What archives and pulled layers may hold from now on.
+  void LimitUnpacking(const DecompressOptions& unpack);
   // Forgets all unpacked layers, as another worker would never have had them.
   void DropLayers();
 
  private:
   void Open();
+  void Close();
 
   std::string dir_;
   SystemClock clock_;
@@ -80,6 +83,7 @@ class StepWorld {
   std::vector<std::unique_ptr<Snapshot>> mounts_;
   std::vector<LayerStack> stacks_;
   int next_id_ = 0;
+  DecompressOptions unpack_;
 };
 
 }  // namespace farm
