@@ -37,6 +37,12 @@ absl::Status StoreTable(const StepTools& tools, const Digest& diff_id, const Tab
                         const v1::Descriptor& form, const StepTimes& times,
                         v1::StepResult& result) {
   const std::string encoded = table.Encode();
+  // Else nobody could read it, the next worker above all.
+  if (static_cast<int64_t>(encoded.size()) > TableLimits().table_bytes_max) {
+    return absl::ResourceExhaustedError(absl::StrCat("a layer whose table has ", encoded.size(),
+                                                     " bytes, over table_bytes_max ",
+                                                     TableLimits().table_bytes_max));
+  }
   ASSIGN_OR_RETURN(const Digest table_digest, PutBytes(tools.blobs, encoded), _ << "table");
   v1::LayerResult& layer = *result.mutable_layer();
   *layer.mutable_diff_id() = DigestToProto(diff_id);
