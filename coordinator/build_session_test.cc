@@ -266,7 +266,7 @@ class BuildSessionTest : public testing::Test {
   IndexedActionCache all_actions_{index_};
   CompletenessCheckingActionCache actions_{all_actions_, blobs_};
   Publisher publisher_{blobs_, index_, actions_};
-  TableCache tables_{blobs_, 1000};
+  TableCache tables_{blobs_, 1 << 20};
   ImageStore images_{blobs_, index_, clock_};
   FakeRegistry registry_;
   Scheduler scheduler_{{}};

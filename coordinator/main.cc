@@ -56,7 +56,7 @@ namespace {
 
 constexpr int kExitUsage = 2;
 constexpr int kExitTrouble = 3;
-constexpr int64_t kTableCacheEntriesMax = 2'000'000;
+constexpr int64_t kTableCacheBytesMax = int64_t{600} << 20;
 constexpr int kPoolThreads = 32;
 constexpr int kSlowPoolThreads = 32;
 constexpr absl::Duration kTick = absl::Seconds(1);
@@ -135,7 +135,7 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   IndexedActionCache all_actions(*index);
   CompletenessCheckingActionCache actions(all_actions, blobs);
   Publisher publisher(blobs, *index, actions);
-  TableCache tables(blobs, kTableCacheEntriesMax);
+  TableCache tables(blobs, kTableCacheBytesMax);
   ImageStore images(blobs, *index, clock);
   HttpRegistry registry(RegistryOptionsOf(config.registries()), clock);
 

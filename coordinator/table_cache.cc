@@ -11,9 +11,6 @@ namespace {
 
 std::string KeyOf(const Digest& digest) { return std::string(digest.raw()); }
 
-// A table of one layer counts one more than it has entries, so that empty ones are bounded, too.
-int64_t WeightOf(const Table& table) { return static_cast<int64_t>(table.size()) + 1; }
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Table>> TableCache::Get(const Digest& digest) {
@@ -50,14 +47,15 @@ std::shared_ptr<const Table> TableCache::Find(const std::string& key) {
 
 std::shared_ptr<const Table> TableCache::Keep(const std::string& key, Table table) {
   auto shared = std::make_shared<const Table>(std::move(table));
+  const int64_t memory_bytes = shared->memory_bytes();
   MutexLock lock(mu_);
   if (const auto it = kept_.find(key); it != kept_.end()) return it->second.table;
   uses_.push_front(key);
-  kept_[key] = {.table = shared, .use = uses_.begin()};
-  entries_ += WeightOf(*shared);
-  while (entries_ > entries_max_ && uses_.size() > 1) {
+  kept_[key] = {.table = shared, .memory_bytes = memory_bytes, .use = uses_.begin()};
+  memory_bytes_ += memory_bytes;
+  while (memory_bytes_ > memory_bytes_max_ && uses_.size() > 1) {
     const auto oldest = kept_.find(uses_.back());
-    entries_ -= WeightOf(*oldest->second.table);
+    memory_bytes_ -= oldest->second.memory_bytes;
     kept_.erase(oldest);
     uses_.pop_back();
   }

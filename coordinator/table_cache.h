@@ -21,8 +21,9 @@ namespace farm {
 // Safe for concurrent calls.
 class TableCache {
  public:
-  // `entries_max` bounds what is kept, over all tables; an entry takes about 300 bytes.
-  TableCache(BlobStore& blobs, int64_t entries_max) : blobs_(blobs), entries_max_(entries_max) {}
+  // `memory_bytes_max` bounds what is kept, over all tables (Table::memory_bytes()).
+  TableCache(BlobStore& blobs, int64_t memory_bytes_max)
+      : blobs_(blobs), memory_bytes_max_(memory_bytes_max) {}
 
   // NOT_FOUND, DATA_LOSS from the store; INVALID_ARGUMENT if the blob is no table.
   absl::StatusOr<std::shared_ptr<const Table>> Get(const Digest& table);
@@ -32,6 +33,7 @@ class TableCache {
  private:
   struct Kept {
     std::shared_ptr<const Table> table;
+    int64_t memory_bytes = 0;
     std::list<std::string>::iterator use;
   };
 
@@ -39,9 +41,9 @@ class TableCache {
   std::shared_ptr<const Table> Keep(const std::string& key, Table table);
 
   BlobStore& blobs_;
-  const int64_t entries_max_;
+  const int64_t memory_bytes_max_;
   Mutex mu_;
-  int64_t entries_ FARM_GUARDED_BY(mu_) = 0;
+  int64_t memory_bytes_ FARM_GUARDED_BY(mu_) = 0;
   std::list<std::string> uses_ FARM_GUARDED_BY(mu_);  // last used first
   std::map<std::string, Kept> kept_ FARM_GUARDED_BY(mu_);
 };
