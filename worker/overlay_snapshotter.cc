@@ -84,10 +84,16 @@ absl::StatusOr<UniqueFd> MountByFsconfig(const OverlayDirs& dirs) {
   return mount;
 }
 
-// Runs in a thread of its own, as it changes the directory that relative paths start from.
+// Runs in a thread of its own, which it gives a directory and mounts of its own: relative paths
+// start from the one, and nobody on the host sees the other.
 absl::StatusOr<UniqueFd> MountAt(const OverlayDirs& dirs) {
-  if (unshare(CLONE_FS) != 0 || chdir(dirs.links.c_str()) != 0) {
+  if (unshare(CLONE_FS | CLONE_NEWNS) != 0 || chdir(dirs.links.c_str()) != 0) {
     return ErrnoStatus(errno, dirs.links);
+  }
+  // EINVAL: the root is that of a chroot, no mount, and what is mounted below may be seen for a
+  // moment.
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 && errno != EINVAL) {
+    return ErrnoStatus(errno, "private mounts");
   }
   std::vector<std::string> names;
   for (const std::string& lower : dirs.lower) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -196,6 +197,17 @@ TEST_P(SnapshotterTest, CommitReplacesNothing) {
   Layer("layer", "a", "there");
   EXPECT_THAT(snapshot->Commit(Path("layer")),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("layer")));
+}
+
+// A mount that comes and goes wakes up everything on the host that watches mounts.
+TEST_P(SnapshotterTest, HostSeesNoMountComeAndGo) {
+  const UniqueFd mounts(open("/proc/self/mounts", O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(mounts.valid());
+  pollfd changed{.fd = mounts.get(), .events = POLLPRI, .revents = 0};
+  poll(&changed, 1, 0);  // Takes note of what was before.
+  ASSERT_OK_AND_ASSIGN(auto snapshot, Prepare({}));
+  changed.revents = 0;
+  EXPECT_EQ(poll(&changed, 1, 0), 0);
 }
 
 TEST_P(SnapshotterTest, DestroyedSnapshotIsGone) {
