@@ -32,9 +32,7 @@ class NoCgroup final : public Cgroup {
  public:
   absl::Status SetLimits(const CgroupLimits&) override { return absl::OkStatus(); }
   absl::Status Add(pid_t) override { return absl::OkStatus(); }
-  int clone_fd() const override { return -1; }
   CgroupUsage Usage() const override { return {}; }
-  void KillAll() override {}
   std::string path() const override { return ""; }
 };
 

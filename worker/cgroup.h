@@ -43,23 +43,18 @@ struct CgroupCapabilities {
   std::string layout;  // "v1", "v2", "hybrid" or "none".
 };
 
-// The group of one step. Not safe for concurrent calls, KillAll() excepted.
+// The group of one step. Not safe for concurrent calls.
 class Cgroup {
  public:
-  // Kills what is left in it and removes it; what cannot be removed is logged.
+  // Kills what is left in it, processes being forked included, and removes it. What does not die
+  // within some seconds or cannot be removed is logged.
   virtual ~Cgroup() = default;
 
   // Sets what the host can limit (see CgroupCapabilities) and ignores the rest.
   virtual absl::Status SetLimits(const CgroupLimits& limits) = 0;
   // Moves a process; children it makes from now on are in the group too.
   virtual absl::Status Add(pid_t pid) = 0;
-  // An open directory for clone3's CLONE_INTO_CGROUP, which saves Add(); -1 where a process cannot
-  // be born into all of the group (v1).
-  virtual int clone_fd() const = 0;
   virtual CgroupUsage Usage() const = 0;
-  // Kills every process in it, those being forked included. Returns once none is left, or logs
-  // that some would not die within some seconds.
-  virtual void KillAll() = 0;
   // Path of the group below a hierarchy's root, such as "/farm/step-1"; "" if there are no cgroups.
   virtual std::string path() const = 0;
 };
@@ -72,7 +67,8 @@ class CgroupTree {
   virtual const CgroupCapabilities& capabilities() const = 0;
   // `name` is one path component. ALREADY_EXISTS if a group of that name is there.
   virtual absl::StatusOr<std::unique_ptr<Cgroup>> Create(absl::string_view name) = 0;
-  // Kills and removes all groups below our parent: what a worker that was killed left behind.
+  // Kills and removes all groups below our parent, in every hierarchy of the host: what a worker
+  // that was killed left behind, and its OCI runtimes, which use more hierarchies than we do.
   virtual void RemoveLeftovers() = 0;
 };
 

@@ -74,11 +74,11 @@ INSTANTIATE_TEST_SUITE_P(Roots, CgroupTest,
                          });
 
 TEST_P(CgroupTest, GroupHoldsTheProcessesAddedToIt) {
-  ASSERT_OK_AND_ASSIGN(const auto group, tree_->Create("a"));
+  ASSERT_OK_AND_ASSIGN(auto group, tree_->Create("a"));
   const pid_t pid = StartFamily(*group);
   EXPECT_THAT(ReadFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or(""),
               HasSubstr(group->path()));
-  group->KillAll();
+  group.reset();
   EXPECT_EQ(Reap(pid), SIGKILL);
 }
 
@@ -154,6 +154,19 @@ TEST_P(CgroupTest, LeftoversOfAnEarlierRunAreKilledAndRemoved) {
   EXPECT_EQ(Reap(pid), SIGKILL);
   EXPECT_OK(restarted->Create("left"));
   delete forgotten;
+}
+
+// A runtime makes its groups in all hierarchies, also in those where steps have none by us.
+TEST_P(CgroupTest, LeftoversOfRuntimesAreRemovedFromAllHierarchies) {
+  const std::string parent = absl::StrCat(GetParam(), "/devices/", parent_);
+  if (mkdir(parent.c_str(), 0755) != 0) GTEST_SKIP() << "no device controller of its own";
+  ASSERT_EQ(mkdir((parent + "/run-1").c_str(), 0755), 0);
+  ASSERT_EQ(mkdir((parent + "/run-1/oci").c_str(), 0755), 0);
+  tree_->RemoveLeftovers();
+  EXPECT_NE(access(parent.c_str(), F_OK), 0);
+  rmdir((parent + "/run-1/oci").c_str());
+  rmdir((parent + "/run-1").c_str());
+  rmdir(parent.c_str());
 }
 
 TEST(NoCgroupTest, HostWithoutGroupsLimitsNothingAndSaysSo) {

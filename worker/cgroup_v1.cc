@@ -124,8 +124,6 @@ class Cgroup1 final : public Cgroup {
     return absl::OkStatus();
   }
 
-  int clone_fd() const override { return -1; }
-
   CgroupUsage Usage() const override {
     CgroupUsage usage;
     if (!paths_.memory.empty()) {
@@ -141,14 +139,6 @@ class Cgroup1 final : public Cgroup {
     return usage;
   }
 
-  void KillAll() override {
-    if (!paths_.unified.empty() && KillGroup2(paths_.unified)) return;
-    const std::string& procs = paths_.freezer.empty() ? paths_.All()[0] : paths_.freezer;
-    if (!KillFrozen(paths_.freezer, procs)) {
-      LogWarning("processes do not die", {{"cgroup", path_}});
-    }
-  }
-
   std::string path() const override { return path_; }
 
  private:
@@ -158,8 +148,10 @@ class Cgroup1 final : public Cgroup {
 
 class CgroupTree1 final : public CgroupTree {
  public:
-  CgroupTree1(Paths parent, std::string path, CgroupCapabilities capabilities)
-      : parent_(std::move(parent)),
+  CgroupTree1(std::string mount_root, Paths parent, std::string path,
+              CgroupCapabilities capabilities)
+      : mount_root_(std::move(mount_root)),
+        parent_(std::move(parent)),
         path_(std::move(path)),
         capabilities_(std::move(capabilities)) {}
 
@@ -187,9 +179,17 @@ class CgroupTree1 final : public CgroupTree {
         KillAndRemove(parent_.Below(child.substr(hierarchy.size() + 1)));
       }
     }
+    const std::vector<std::string> ours = parent_.All();
+    for (const std::string& hierarchy : ChildGroups(mount_root_)) {
+      const std::string parent = hierarchy + path_;
+      if (std::find(ours.begin(), ours.end(), parent) != ours.end()) continue;
+      for (const std::string& child : ChildGroups(parent)) KillAndRemove({.memory = child});
+      rmdir(parent.c_str());
+    }
   }
 
  private:
+  const std::string mount_root_;
   const Paths parent_;
   const std::string path_;
   const CgroupCapabilities capabilities_;
@@ -222,7 +222,7 @@ std::unique_ptr<CgroupTree> OpenCgroup1(absl::string_view parent, const std::str
                                   .pids = !paths.pids.empty(),
                                   .kill = has_kill,
                                   .layout = paths.unified.empty() ? "v1" : "hybrid"};
-  return std::make_unique<CgroupTree1>(std::move(paths), absl::StrCat("/", parent),
+  return std::make_unique<CgroupTree1>(mount_root, std::move(paths), absl::StrCat("/", parent),
                                        std::move(capabilities));
 }
 

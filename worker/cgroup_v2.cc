@@ -1,7 +1,6 @@
 // One hierarchy for all controllers. A group that has controllers enabled for its children must
 // have no processes of its own, which is why the worker moves itself into a leaf first.
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,7 +14,6 @@
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "base/unique_fd.h"
 #include "worker/cgroup_internal.h"
 
 namespace farm::cgroup_internal {
@@ -30,11 +28,8 @@ void KillAndRemove(const std::string& path) {
 
 class Cgroup2 final : public Cgroup {
  public:
-  Cgroup2(std::string dir, UniqueFd fd, std::string path, const CgroupCapabilities& capabilities)
-      : dir_(std::move(dir)),
-        fd_(std::move(fd)),
-        path_(std::move(path)),
-        capabilities_(capabilities) {}
+  Cgroup2(std::string dir, std::string path, const CgroupCapabilities& capabilities)
+      : dir_(std::move(dir)), path_(std::move(path)), capabilities_(capabilities) {}
 
   ~Cgroup2() override {
     if (rmdir(dir_.c_str()) != 0 && errno != ENOENT) KillAndRemove(dir_);
@@ -60,23 +55,16 @@ class Cgroup2 final : public Cgroup {
     return WriteValue(dir_ + "/cgroup.procs", absl::StrCat(pid));
   }
 
-  int clone_fd() const override { return fd_.get(); }
-
   CgroupUsage Usage() const override {
     return {.memory_peak_bytes = ReadNumber(dir_ + "/memory.peak"),
             .cpu_time = absl::Microseconds(ReadKeyedNumber(dir_ + "/cpu.stat", "usage_usec")),
             .oom_kills = ReadKeyedNumber(dir_ + "/memory.events", "oom_kill")};
   }
 
-  void KillAll() override {
-    if (!KillGroup2(dir_)) LogWarning("processes do not die", {{"cgroup", path_}});
-  }
-
   std::string path() const override { return path_; }
 
  private:
   const std::string dir_;
-  const UniqueFd fd_;
   const std::string path_;
   const CgroupCapabilities& capabilities_;
 };
@@ -91,10 +79,7 @@ class CgroupTree2 final : public CgroupTree {
   absl::StatusOr<std::unique_ptr<Cgroup>> Create(absl::string_view name) override {
     const std::string dir = absl::StrCat(dir_, "/", name);
     if (mkdir(dir.c_str(), 0755) != 0) return ErrnoStatus(errno, dir);
-    UniqueFd fd(open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(errno, dir);
-    return std::make_unique<Cgroup2>(dir, std::move(fd), absl::StrCat(path_, "/", name),
-                                     capabilities_);
+    return std::make_unique<Cgroup2>(dir, absl::StrCat(path_, "/", name), capabilities_);
   }
 
   void RemoveLeftovers() override {
