@@ -157,7 +157,9 @@ std::vector<std::string> EnvironmentOf(const SandboxSpec& spec, const ResolvedUs
 }
 
 std::vector<SandboxRlimit> RlimitsOf(const SandboxSpec& spec) {
-  std::vector<SandboxRlimit> limits = {{.resource = RLIMIT_CORE, .soft = 0, .hard = 0}};
+  // Not 0: a core_pattern that is a pipe does not care for that, and its program runs on the host.
+  // 1 is the value that the kernel stops at in both cases: less than any core has.
+  std::vector<SandboxRlimit> limits = {{.resource = RLIMIT_CORE, .soft = 1, .hard = 1}};
   for (SandboxRlimit limit : spec.rlimits) {
     rlimit own{};
     if (getrlimit(static_cast<__rlimit_resource_t>(limit.resource), &own) == 0 &&

@@ -277,6 +277,11 @@ TEST_F(SandboxTest, RlimitsAreSetAndClamped) {
   EXPECT_EQ(Output(spec), absl::StrCat("100\n", own.rlim_max, "\n0\n"));
 }
 
+// 0 would not keep a piped core_pattern, whose program runs on the host, from getting the core.
+TEST_F(SandboxTest, CoresAreNotEvenPiped) {
+  EXPECT_EQ(Output("grep core /proc/self/limits | awk '{print $5, $6}'"), "1 1\n");
+}
+
 TEST_F(SandboxTest, ShmHasTheWantedSize) {
   const std::string script =
       "awk '$2 == \"/dev/shm\" {print $4}' /proc/mounts | tr , '\\n' | grep size";
