@@ -335,7 +335,9 @@ void EnterRoot(int root_fd, const int* binds, const Shared& shared) {
 }
 
 void PrepareHostView(bool hide_unified) {
-  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) Broken("private mounts");
+  // What is unmounted on the host must go here too, or a disk could not be taken out while a step
+  // runs; nothing goes the other way.
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) Broken("private mounts");
   Mount("proc", "/proc", kQuiet, nullptr);
   if (hide_unified && umount2("/sys/fs/cgroup/unified", MNT_DETACH) != 0) {
     Broken("umount", "/sys/fs/cgroup/unified");
