@@ -123,12 +123,19 @@ void PrepareDev() {
 }
 
 // Hides or protects parts of /proc and /sys; a kernel does not have all of them.
+void MaskPath(const char* path) {
+  struct stat info;
+  if (stat(path + 1, &info) != 0) return;  // Below the staging root.
+  Bind(S_ISDIR(info.st_mode) ? "empty" : "nodes/null", path + 1);
+}
 void MaskPaths() {
-  for (const char* masked : kMaskedPaths) {
-    const char* path = masked + 1;  // Below the staging root.
-    struct stat info;
-    if (stat(path, &info) != 0) continue;
-    Bind(S_ISDIR(info.st_mode) ? "empty" : "nodes/null", path);
+  for (const char* path : kMaskedPaths) MaskPath(path);
+  for (int cpu = 0;; ++cpu) {
+    char path[64];
+    snprintf(path, sizeof(path), kCpuPath, cpu);
+    if (access(path + 1, F_OK) != 0) break;  // Numbers have no gaps: one that is off is there.
+    snprintf(path, sizeof(path), kMaskedCpuPath, cpu);
+    MaskPath(path);
   }
   for (const char* read_only : kReadOnlyPaths) {
     const char* path = read_only + 1;

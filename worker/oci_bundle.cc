@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -148,8 +150,14 @@ Json Linux(const SandboxSpec& spec, const std::string& cgroup) {
   }
   if (spec.network == NetworkMode::kNone) namespaces.push_back({{"type", "network"}});
   Json linux_part = {{"namespaces", namespaces},
-                     {"maskedPaths", ListOf(kMaskedPaths)},
+                     {"maskedPaths", masked},
                      {"readonlyPaths", ListOf(kReadOnlyPaths)},
+  Json masked = ListOf(kMaskedPaths);
+  for (int cpu = 0; access(absl::StrFormat(kCpuPath, cpu).c_str(), F_OK) == 0; ++cpu) {
+    // Only where it is: a runtime may refuse to mask what is not.
+    std::string path = absl::StrFormat(kMaskedCpuPath, cpu);
+    if (access(path.c_str(), F_OK) == 0) masked.push_back(std::move(path));
+  }
                      {"seccomp", Seccomp()}};
   if (!cgroup.empty()) {
     linux_part["cgroupsPath"] = cgroup;

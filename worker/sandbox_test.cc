@@ -282,6 +282,13 @@ TEST_F(SandboxTest, CoresAreNotEvenPiped) {
   EXPECT_EQ(Output("grep core /proc/self/limits | awk '{print $5, $6}'"), "1 1\n");
 }
 
+TEST_F(SandboxTest, ThrottlingOfCpusIsHidden) {
+  if (access("/sys/devices/system/cpu/cpu0/thermal_throttle", F_OK) != 0) {
+    GTEST_SKIP() << "this host does not count it";
+  }
+  EXPECT_EQ(Output("ls -A /sys/devices/system/cpu/cpu*/thermal_throttle | grep -v : | grep ."), "");
+}
+
 TEST_F(SandboxTest, ShmHasTheWantedSize) {
   const std::string script =
       "awk '$2 == \"/dev/shm\" {print $4}' /proc/mounts | tr , '\\n' | grep size";

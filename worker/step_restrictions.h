@@ -96,3 +96,6 @@ inline constexpr const char* kReadOnlyPaths[] = {"/proc/bus", "/proc/fs", "/proc
 }  // namespace farm
 
 #endif  // FARM_WORKER_STEP_RESTRICTIONS_H_
+// By the number of the CPU, from 0: how often each was throttled tells what else the host does.
+inline constexpr char kCpuPath[] = "/sys/devices/system/cpu/cpu%d";
+inline constexpr char kMaskedCpuPath[] = "/sys/devices/system/cpu/cpu%d/thermal_throttle";
