@@ -19,16 +19,11 @@
 #include <unistd.h>
 
 #include "worker/helper_internal.h"
+#include "worker/step_restrictions.h"
 
 namespace farm::helper {
 namespace {
 
-// Docker's default set.
-constexpr int kCapabilities[] = {
-    CAP_CHOWN,      CAP_DAC_OVERRIDE, CAP_FOWNER,      CAP_FSETID,           CAP_KILL,
-    CAP_SETGID,     CAP_SETUID,       CAP_SETPCAP,     CAP_NET_BIND_SERVICE, CAP_NET_RAW,
-    CAP_SYS_CHROOT, CAP_MKNOD,        CAP_AUDIT_WRITE, CAP_SETFCAP,
-};
 constexpr char kDefaultPath[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr int kNotFound = 127, kNotExecutable = 126;
 
@@ -56,7 +51,9 @@ void LoadSeccomp(Shared* shared, int seccomp_fd) {
 
 void DropCapabilities(Shared* shared) {
   uint64_t wanted = 0;
-  for (int capability : kCapabilities) wanted |= uint64_t{1} << capability;
+  for (const StepCapability& capability : kStepCapabilities) {
+    wanted |= uint64_t{1} << capability.number;
+  }
   for (int capability = 0; capability < 64; ++capability) {
     if ((wanted >> capability & 1) != 0) continue;
     // EINVAL: beyond the kernel's last one.

@@ -73,7 +73,10 @@ const char* RlimitName(int resource) {
 
 Json Process(const SandboxSpec& spec, const ResolvedUser& user, const std::vector<std::string>& env,
              const std::vector<SandboxRlimit>& rlimits) {
-  const Json capabilities = ListOf(kStepCapabilities);
+  Json capabilities = Json::array();
+  for (const StepCapability& capability : kStepCapabilities) {
+    capabilities.push_back(capability.name);
+  }
   Json limits = Json::array();
   for (const SandboxRlimit& limit : rlimits) {
     if (const char* name = RlimitName(limit.resource)) {
@@ -149,15 +152,15 @@ Json Linux(const SandboxSpec& spec, const std::string& cgroup) {
     namespaces.push_back({{"type", type}});
   }
   if (spec.network == NetworkMode::kNone) namespaces.push_back({{"type", "network"}});
-  Json linux_part = {{"namespaces", namespaces},
-                     {"maskedPaths", masked},
-                     {"readonlyPaths", ListOf(kReadOnlyPaths)},
   Json masked = ListOf(kMaskedPaths);
   for (int cpu = 0; access(absl::StrFormat(kCpuPath, cpu).c_str(), F_OK) == 0; ++cpu) {
     // Only where it is: a runtime may refuse to mask what is not.
     std::string path = absl::StrFormat(kMaskedCpuPath, cpu);
     if (access(path.c_str(), F_OK) == 0) masked.push_back(std::move(path));
   }
+  Json linux_part = {{"namespaces", namespaces},
+                     {"maskedPaths", masked},
+                     {"readonlyPaths", ListOf(kReadOnlyPaths)},
                      {"seccomp", Seccomp()}};
   if (!cgroup.empty()) {
     linux_part["cgroupsPath"] = cgroup;

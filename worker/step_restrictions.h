@@ -6,6 +6,7 @@
 #ifndef FARM_WORKER_STEP_RESTRICTIONS_H_
 #define FARM_WORKER_STEP_RESTRICTIONS_H_
 
+#include <linux/capability.h>
 #include <sched.h>
 
 #include <cstdint>
@@ -79,10 +80,25 @@ inline constexpr uint64_t kNamespaceFlags = CLONE_NEWNS | CLONE_NEWCGROUP | CLON
 // Linux; Linux 32 bit; no address randomisation, each alone and together; "which is it?".
 inline constexpr uint64_t kAllowedPersonalities[] = {0, 8, 0x20000, 0x20008, 0xffffffff};
 // Docker's default capabilities.
-inline constexpr const char* kStepCapabilities[] = {
-    "CAP_CHOWN",      "CAP_DAC_OVERRIDE", "CAP_FOWNER",      "CAP_FSETID",           "CAP_KILL",
-    "CAP_SETGID",     "CAP_SETUID",       "CAP_SETPCAP",     "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",
-    "CAP_SYS_CHROOT", "CAP_MKNOD",        "CAP_AUDIT_WRITE", "CAP_SETFCAP"};
+struct StepCapability {
+  const char* name;
+  int number;
+};
+inline constexpr StepCapability kStepCapabilities[] = {
+    {"CAP_CHOWN", CAP_CHOWN},
+    {"CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE},
+    {"CAP_FOWNER", CAP_FOWNER},
+    {"CAP_FSETID", CAP_FSETID},
+    {"CAP_KILL", CAP_KILL},
+    {"CAP_SETGID", CAP_SETGID},
+    {"CAP_SETUID", CAP_SETUID},
+    {"CAP_SETPCAP", CAP_SETPCAP},
+    {"CAP_NET_BIND_SERVICE", CAP_NET_BIND_SERVICE},
+    {"CAP_NET_RAW", CAP_NET_RAW},
+    {"CAP_SYS_CHROOT", CAP_SYS_CHROOT},
+    {"CAP_MKNOD", CAP_MKNOD},
+    {"CAP_AUDIT_WRITE", CAP_AUDIT_WRITE},
+    {"CAP_SETFCAP", CAP_SETFCAP}};
 
 // What Docker hides from a step, and what it lets be read only.
 inline constexpr const char* kMaskedPaths[] = {
@@ -90,12 +106,12 @@ inline constexpr const char* kMaskedPaths[] = {
     "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
     "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap"};
+// By the number of the CPU, from 0: how often each was throttled tells what else the host does.
+inline constexpr char kCpuPath[] = "/sys/devices/system/cpu/cpu%d";
+inline constexpr char kMaskedCpuPath[] = "/sys/devices/system/cpu/cpu%d/thermal_throttle";
 inline constexpr const char* kReadOnlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
                                                  "/proc/sysrq-trigger"};
 
 }  // namespace farm
 
 #endif  // FARM_WORKER_STEP_RESTRICTIONS_H_
-// By the number of the CPU, from 0: how often each was throttled tells what else the host does.
-inline constexpr char kCpuPath[] = "/sys/devices/system/cpu/cpu%d";
-inline constexpr char kMaskedCpuPath[] = "/sys/devices/system/cpu/cpu%d/thermal_throttle";
