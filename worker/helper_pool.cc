@@ -79,18 +79,11 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::TakeNext(HelperKind k
   return helper;
 }
 
-void HelperPool::Expect(HelperKind kind) {
-  {
-    MutexLock lock(mu_);
-    shelves_[static_cast<int>(kind)].in_use = true;
-  }
-  changed_.notify_all();
-}
-
 void HelperPool::Warm(HelperKind kind) {
-  Expect(kind);
   MutexLock lock(mu_);
-  const Shelf& shelf = shelves_[static_cast<int>(kind)];
+  Shelf& shelf = shelves_[static_cast<int>(kind)];
+  shelf.in_use = true;
+  changed_.notify_all();
   while (shelf.in_use && shelf.ready.size() < static_cast<size_t>(options_.warm)) {
     lock.Wait(changed_);
   }

@@ -47,9 +47,8 @@ class HelperPool {
   // Returns once what ended runs left (see HelperRemains) is taken down.
   void WaitForCleanup();
 
-  // Starts to keep helpers of `kind` ready, as the first Take() of it would.
-  void Expect(HelperKind kind);
-  // ... and returns when they are started (or cannot be: Take() says why).
+  // Starts to keep helpers of `kind` ready, as the first Take() of it would, and returns when they
+  // are started (or cannot be: Take() says why).
   void Warm(HelperKind kind);
 
  private:

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -203,30 +202,22 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
                           .hide_unified = is_runtime && HostHasHybridCgroups()},
                          *cgroups));
   ASSIGN_OR_RETURN(const std::unique_ptr<Sandbox> sandbox, MakeSandbox(config.runtime(), *helpers));
-  if (!is_runtime) {
-    // The first step should not wait for a helper either.
-    helpers->Warm(is_local ? HelperKind::kHostNetwork : HelperKind::kNoNetwork);
-  }
-
   // What is done with them.
   std::vector<v1::NetworkMode> networks;
   for (const int network : config.networks()) {
     networks.push_back(static_cast<v1::NetworkMode>(network));
   }
-  // The first step should find a helper ready too. A step that names no network has the host's
-  // where it may.
-  const bool has_host_network =
-      std::find(networks.begin(), networks.end(), v1::NETWORK_MODE_HOST) != networks.end();
-  helpers->Expect(is_runtime         ? HelperKind::kRuntime
-                  : has_host_network ? HelperKind::kHostNetwork
-                                     : HelperKind::kNoNetwork);
+  // The first step should find a helper ready. It is of the kind that a local farm's steps get if
+  // they name no network; elsewhere the farm's default is not known yet.
+  helpers->Warm(is_runtime ? HelperKind::kRuntime
+                : is_local ? HelperKind::kHostNetwork
+                           : HelperKind::kNoNetwork);
   LocalStepExecutor executor({
       .clock = clock,
       .blobs = blobs,
       .get_blobs = [&remote](absl::Span<const Digest> digests,
                              const auto& receive) { return remote.GetBatch(digests, receive); },
       .registry = registry,
-      .unpack = {},
       .layers = *layers,
       .inputs = inputs,
       .snapshotter = *snapshotter,
@@ -235,6 +226,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .steps_dir = dir + "/steps",
       .tmp_dir = dir + "/tmp",
       .limits = config.limits(),
+      .unpack = {},
       .networks = {networks.begin(), networks.end()},
   });
   const std::unique_ptr<LeaseClient> leases = NewGrpcLeaseClient(channel);
