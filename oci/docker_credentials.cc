@@ -32,6 +32,7 @@ extern char** environ;
 namespace farm {
 namespace {
 
+constexpr char kHubHost[] = "docker.io";
 constexpr char kHubServer[] = "https://index.docker.io/v1/";
 // What a helper answers as the user name if its secret is an identity token.
 constexpr char kTokenUser[] = "<token>";
@@ -51,6 +52,20 @@ absl::StatusOr<std::string> ReadHelperName(const JsonReader& json) {
     return json.Error("expected the end of a docker-credential program's name");
   }
   return name;
+}
+
+// How well a key of "auths" names its host: 0 as docker writes it, then a bare URL, then any other.
+// Empty for what `docker login` keeps of the Hub beside its credentials (".../v1/access-token").
+std::optional<int> RankOf(absl::string_view server) {
+  const std::string host = CanonicalRegistryHost(server);
+  if (server == (host == kHubHost ? kHubServer : absl::string_view(host))) return 0;
+  absl::string_view rest = server;
+  if (!absl::ConsumePrefix(&rest, "https://")) absl::ConsumePrefix(&rest, "http://");
+  const size_t slash = rest.find('/');
+  const absl::string_view path = slash == absl::string_view::npos ? "" : rest.substr(slash);
+  if (path.empty() || path == "/") return 1;
+  if (host == kHubHost && path != "/v1/" && path != "/v1") return std::nullopt;
+  return 2;
 }
 
 // An entry of "auths"; empty if it holds none (a credentials store has it then).
@@ -245,10 +260,12 @@ absl::StatusOr<DockerCredentials> DockerCredentials::Parse(absl::string_view tex
   }
   ASSIGN_OR_RETURN(const auto auths, json["auths"].Members());
   for (const auto& [server, entry] : auths) {
-    const std::string host = CanonicalRegistryHost(server);
-    result.server_names_[host] = server;
-    ASSIGN_OR_RETURN(std::optional<RegistryCredential> credential, ReadAuth(entry));
-    if (credential.has_value()) result.auths_[host] = *std::move(credential);
+    const std::optional<int> rank = RankOf(server);
+    if (!rank.has_value()) continue;
+    const auto [known, is_new] = result.auths_.try_emplace(CanonicalRegistryHost(server));
+    if (!is_new && known->second.rank <= *rank) continue;
+    known->second = {.rank = *rank, .server = server, .credential = std::nullopt};
+    ASSIGN_OR_RETURN(known->second.credential, ReadAuth(entry));
   }
   return result;
 }
@@ -257,27 +274,15 @@ absl::StatusOr<std::optional<RegistryCredential>> DockerCredentials::Find(
     absl::string_view registry_host) const {
   const std::string host = CanonicalRegistryHost(registry_host);
   const auto helper = helpers_.find(host);
+  const auto found = auths_.find(host);
   const std::string& program = helper == helpers_.end() ? store_ : helper->second;
   if (!program.empty()) {
-    const auto named = server_names_.find(host);
-    std::string server = named == server_names_.end() ? host : named->second;
-    if (host == "docker.io") server = kHubServer;
+    std::string server = found == auths_.end() ? host : found->second.server;
+    if (host == kHubHost) server = kHubServer;
     return AskHelper(program, server);
   }
-  const auto found = auths_.find(host);
   if (found == auths_.end()) return std::nullopt;
-  return found->second;
-}
-
-absl::StatusOr<RegistryAuth> DockerCredentials::FindAll(
-    const std::vector<std::string>& hosts) const {
-  RegistryAuth auth;
-  for (const std::string& host : hosts) {
-    ASSIGN_OR_RETURN(std::optional<RegistryCredential> credential, Find(host),
-                     _ << "credentials for " << host);
-    if (credential.has_value()) auth.Set(host, *std::move(credential));
-  }
-  return auth;
+  return found->second.credential;
 }
 
 }  // namespace farm

@@ -31,21 +31,24 @@ class DockerCredentials {
   static absl::StatusOr<DockerCredentials> LoadFile(const std::string& path);
   static absl::StatusOr<DockerCredentials> Parse(absl::string_view json);
 
-  // Credentials for a registry host as references name it; empty if there are none. Asks, in
+  // Credentials for a registry host as references name it; empty if there are none. An entry of
+  // exactly that name ("https://index.docker.io/v1/" for the Hub) comes before those of other URLs
+  // of the host. Asks, in
   // docker's order, the host's credential helper or the credentials store (the program
   // docker-credential-NAME in $PATH), else the file itself.
   //   UNAVAILABLE        the helper is not there, fails, or takes longer than kHelperTimeout
   //   INVALID_ARGUMENT   its answer or the file's entry makes no sense
   absl::StatusOr<std::optional<RegistryCredential>> Find(absl::string_view host) const;
 
-  // Those of several hosts. A host whose helper fails is an error.
-  absl::StatusOr<RegistryAuth> FindAll(const std::vector<std::string>& hosts) const;
-
  private:
-  std::map<std::string, RegistryCredential> auths_;  // By canonical host.
-  std::map<std::string, std::string> helpers_;       // Canonical host → helper's NAME.
-  std::map<std::string, std::string> server_names_;  // Canonical host → key in the file.
-  std::string store_;                                // NAME of the store of all others.
+  struct Auth {
+    int rank = 0;        // Of the key; the least one counts.
+    std::string server;  // The key.
+    std::optional<RegistryCredential> credential;
+  };
+  std::map<std::string, Auth> auths_;           // By canonical host.
+  std::map<std::string, std::string> helpers_;  // Canonical host → helper's NAME.
+  std::string store_;                           // NAME of the store of all others.
 };
 
 }  // namespace farm

@@ -59,6 +59,32 @@ TEST(DockerCredentialsTest, DockerHubAndUrlsAreFoundByHost) {
   EXPECT_EQ(Found(R"({"auths":{"https://quay.io/v2/":{"auth":"dTpw"}}})", "quay.io"), "u:p");
 }
 
+TEST(DockerCredentialsTest, TheTokensThatALoginByBrowserKeepsAreNoCredentialsOfTheHub) {
+  constexpr char kJson[] = R"({"auths":{
+      "https://index.docker.io/v1/":{"auth":"dTpw"},
+      "https://index.docker.io/v1/access-token":{"auth":"dTphY2Nlc3M="},
+      "https://index.docker.io/v1/refresh-token":{"auth":"dTpyZWZyZXNo"}}})";
+  EXPECT_EQ(Found(kJson, "docker.io"), "u:p");
+  EXPECT_EQ(Found(R"({"auths":{"https://index.docker.io/v1/access-token":{"auth":"dTpw"}}})",
+                  "docker.io"),
+            "none");
+}
+
+TEST(DockerCredentialsTest, AnExactHostComesBeforeUrlsOfIt) {
+  EXPECT_EQ(Found(R"({"auths":{"h.io":{"auth":"dTpw"},"http://h.io":{"auth":"YTpi"},
+                               "https://h.io/v2/":{"auth":"YTpi"}}})",
+                  "h.io"),
+            "u:p");
+  EXPECT_EQ(
+      Found(R"({"auths":{"https://h.io/v1/":{"auth":"YTpi"},"https://h.io":{"auth":"dTpw"}}})",
+            "h.io"),
+      "u:p");
+  EXPECT_EQ(Found(R"({"auths":{"docker.io":{"auth":"YTpi"},
+                               "https://index.docker.io/v1/":{"auth":"dTpw"}}})",
+                  "docker.io"),
+            "u:p");
+}
+
 TEST(DockerCredentialsTest, AnIdentityTokenIsKept) {
   EXPECT_EQ(Found(R"({"auths":{"h.io":{"auth":"dTo=","identitytoken":"tok"}}})", "h.io"),
             "token tok");
@@ -120,14 +146,6 @@ TEST_F(CredentialHelperTest, AnAnswerThatIsNoJsonIsInvalid) {
   ASSERT_OK_AND_ASSIGN(const DockerCredentials docker,
                        DockerCredentials::Parse(R"({"credsStore":"odd"})"));
   EXPECT_THAT(docker.Find("h.io"), StatusIs(kInvalid, HasSubstr("docker-credential-odd")));
-}
-
-TEST_F(CredentialHelperTest, SeveralHostsAreFoundTogether) {
-  ASSERT_OK_AND_ASSIGN(const DockerCredentials docker,
-                       DockerCredentials::Parse(R"({"auths":{"a.io":{"auth":"dTpw"}}})"));
-  ASSERT_OK_AND_ASSIGN(const RegistryAuth auth, docker.FindAll({"a.io", "b.io"}));
-  EXPECT_NE(auth.Find("a.io"), nullptr);
-  EXPECT_EQ(auth.Find("b.io"), nullptr);
 }
 
 }  // namespace
