@@ -1,6 +1,11 @@
 #include "oci/blob_download.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <utility>
@@ -8,8 +13,11 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/errno_status.h"
+#include "base/log.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "base/unique_fd.h"
 
 namespace farm {
 namespace {
@@ -68,6 +76,21 @@ absl::Status OnBlobBytes(const HttpResponse& head, absl::string_view bytes, int6
   return bytes.empty() ? absl::OkStatus() : download.Append(bytes);
 }
 
+absl::StatusOr<UniqueFd> UnlinkedFile() {
+  const char* directory = std::getenv("TMPDIR");
+  std::string path = absl::StrCat(directory != nullptr ? directory : "/var/tmp", "/farm-XXXXXX");
+  UniqueFd fd(mkostemp(path.data(), O_CLOEXEC));
+  if (!fd.valid()) return ErrnoStatus(errno, path);
+  unlink(path.c_str());
+  return fd;
+}
+
+absl::Status Deliver(int file, ByteSink& sink) {
+  if (lseek(file, 0, SEEK_SET) != 0) return ErrnoStatus(errno, "lseek");
+  FdSource source(file);
+  return CopyBytes(source, sink).status();
+}
+
 RegistryAttempt FetchOnce(RegistryTransport& transport, const RegistryEndpoint& endpoint,
                           const Reference& repository, const std::string& what, Download& download,
                           const RegistryCall& call) {
@@ -111,18 +134,40 @@ absl::Status DownloadBlob(RegistryTransport& transport, const Reference& reposit
     return absl::InvalidArgumentError(
         absl::StrCat(what, ": offset ", offset, " is outside of the blob"));
   }
-  Download download{.blob = blob, .whole = offset == 0, .sink = sink, .position = offset};
-  RETURN_IF_ERROR(transport.FromAny(
-      repository.host(),
-      [&](const RegistryEndpoint& endpoint) {
-        return transport.Retry(
-            endpoint, call,
-            [&] { return FetchOnce(transport, endpoint, repository, what, download, call); },
-            &download.position);
-      },
-      [&] { return !download.sink_failed; }))
-      << "blob " << what;
-  if (download.whole && download.hash.Finish() != blob.digest) {
+  const auto fetch_from = [&](Download& download, const RegistryEndpoint& endpoint) {
+    return transport.Retry(
+        endpoint, call,
+        [&] { return FetchOnce(transport, endpoint, repository, what, download, call); },
+        &download.position);
+  };
+  const bool whole = offset == 0;
+  if (whole && transport.HasMirrors(repository.host())) {
+    // The sink can't take bytes back, so it gets none that only a mirror vouches for.
+    ASSIGN_OR_RETURN(const UniqueFd file, UnlinkedFile(), _ << "blob " << what);
+    FdSink spool(file.get());
+    Download download{.blob = blob, .whole = true, .sink = spool, .position = 0};
+    const absl::Status fetched = transport.FromAny(
+        repository.host(),
+        [&](const RegistryEndpoint& endpoint) { return fetch_from(download, endpoint); },
+        [&] { return !download.sink_failed; });
+    const bool right = fetched.ok() && download.hash.Finish() == blob.digest;
+    if (right) return Deliver(file.get(), sink);
+    if (!fetched.ok() && !absl::IsDataLoss(fetched)) return Annotate(fetched, "blob " + what);
+    LogWarning("a registry mirror sends wrong bytes, the registry is asked",
+               {{"blob", what}, {"registry", repository.host()}});
+  }
+  Download download{.blob = blob, .whole = whole, .sink = sink, .position = offset};
+  if (whole) {
+    RETURN_IF_ERROR(fetch_from(download, transport.EndpointOf(repository.host())))
+        << "blob " << what;
+  } else {
+    RETURN_IF_ERROR(transport.FromAny(
+        repository.host(),
+        [&](const RegistryEndpoint& endpoint) { return fetch_from(download, endpoint); },
+        [&] { return !download.sink_failed; }))
+        << "blob " << what;
+  }
+  if (whole && download.hash.Finish() != blob.digest) {
     return absl::DataLossError(absl::StrCat("blob ", what, ": the bytes that ", repository.host(),
                                             " sends have another digest"));
   }

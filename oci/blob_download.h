@@ -10,7 +10,9 @@
 namespace farm {
 
 // Registry::FetchBlob over HTTP: a broken connection is resumed by a range request, with the next
-// mirror or the registry itself.
+// mirror or the registry itself. A host's blobs that may come from a mirror are kept in an unlinked
+// file (under $TMPDIR, else /var/tmp) until they are verified; if they are wrong, the registry
+// itself is asked for all of them.
 absl::Status DownloadBlob(RegistryTransport& transport, const Reference& repository,
                           const Descriptor& blob, int64_t offset, ByteSink& sink,
                           const RegistryCall& call);

@@ -616,6 +616,24 @@ TEST_F(HttpRegistryTest, ABlobThatAMirrorBreaksOffIsFinishedByTheRegistry) {
   EXPECT_THAT(Fetch(BlobOf(bytes)), IsOkAndHolds(bytes));
 }
 
+TEST_F(HttpRegistryTest, WrongBytesOfAMirrorAreMadeGoodByTheRegistry) {
+  const std::string bytes = Letters(50'000);
+  std::string wrong = bytes;
+  wrong[30'000] = '!';
+  ScriptedServer mirror;
+  HttpRegistryOptions options;
+  options.mirrors[server_.host()] = {mirror.url()};
+  Configure(options);
+  server_.On([&](const auto&, auto& response) { SendWithRanges(response, bytes); });
+  for (const std::string& sent : {wrong, wrong.substr(0, 40'000), wrong + "and more"}) {
+    mirror.On([&](const auto& request, auto& response) {
+      ForgetRanges(request);
+      Send(response, 200, sent);
+    });
+    EXPECT_THAT(Fetch(BlobOf(bytes)), IsOkAndHolds(bytes)) << sent.size();
+  }
+}
+
 // Writing -----------------------------------------------------------------------------------------
 
 TEST_F(HttpRegistryTest, ABlobThatIsThereIsNotSent) {

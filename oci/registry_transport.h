@@ -61,6 +61,7 @@ class RegistryTransport {
   const HttpRegistryOptions& options() const { return options_; }
 
   RegistryEndpoint EndpointOf(const std::string& host) const;
+  bool HasMirrors(const std::string& host) const { return options_.mirrors.count(host) > 0; }
 
   // Does `fetch` with the mirrors of `host`, then with the registry itself, until one succeeds, or
   // until `may_go_on` says no after a failure.
