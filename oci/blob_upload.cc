@@ -143,7 +143,7 @@ class BlobUpload {
 
   RegistryAttempt TakeLocation(RegistryAttempt attempt) {
     absl::StatusOr<std::string> location =
-        ResolveUrl(upload_.location, attempt.response.Header("location"));
+        ResolveEncrypted(upload_.location, attempt.response.Header("location"));
     if (!location.ok()) {
       upload_.location.clear();
       return RegistryAttempt::Final(Annotate(location.status(), "upload location"));

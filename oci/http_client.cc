@@ -339,6 +339,17 @@ absl::StatusOr<std::string> ResolveUrl(const std::string& base, const std::strin
   return result;
 }
 
+absl::StatusOr<std::string> ResolveEncrypted(const std::string& base,
+                                             const std::string& reference) {
+  ASSIGN_OR_RETURN(std::string url, ResolveUrl(base, reference));
+  if (absl::StartsWith(base, "https:") && !absl::StartsWith(url, "https:")) {
+    return absl::InvalidArgumentError(absl::StrCat("the server leads from https to ",
+                                                   url.substr(0, url.find('?')),
+                                                   ": not followed without encryption"));
+  }
+  return url;
+}
+
 absl::StatusOr<std::string> AddQuery(const std::string& text, absl::string_view name,
                                      absl::string_view value) {
   ASSIGN_OR_RETURN(const Url url, ParseUrl(text));

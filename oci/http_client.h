@@ -83,6 +83,9 @@ class HttpClient {
 absl::StatusOr<std::string> UrlOrigin(const std::string& url);
 // `reference`, relative or absolute, as seen from `base`. INVALID_ARGUMENT.
 absl::StatusOr<std::string> ResolveUrl(const std::string& base, const std::string& reference);
+// The same for where a server sends us on to. INVALID_ARGUMENT also if that would lead from https
+// to a place without encryption.
+absl::StatusOr<std::string> ResolveEncrypted(const std::string& base, const std::string& reference);
 // `url` with one more "name=value" in its query, escaped.
 absl::StatusOr<std::string> AddQuery(const std::string& url, absl::string_view name,
                                      absl::string_view value);

@@ -813,6 +813,15 @@ TEST(HttpClientTest, OriginsCompareWithTheirPorts) {
   }
 }
 
+TEST(HttpClientTest, NobodyIsLedFromHttpsToPlainHttp) {
+  EXPECT_THAT(ResolveEncrypted("https://a.io/v2/uploads/", "/v2/uploads/1?x=y"),
+              IsOkAndHolds("https://a.io/v2/uploads/1?x=y"));
+  EXPECT_THAT(ResolveEncrypted("http://a.io/", "http://b.io/"), IsOkAndHolds("http://b.io/"));
+  EXPECT_THAT(ResolveEncrypted("https://a.io/", "http://a.io/v2/uploads/1?state=secret"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("http://a.io/v2/uploads/1"), Not(HasSubstr("secret")))));
+}
+
 TEST(RegistryAuthTest, DockerHubHasOneNameForAllOfItsNames) {
   RegistryAuth auth;
   auth.Set("https://index.docker.io/v1/", {.username = "u", .password = "p", .identity_token = ""});

@@ -267,13 +267,8 @@ absl::StatusOr<std::string> RegistryTransport::RedirectTarget(const HttpRequest&
     return absl::InvalidArgumentError(
         absl::StrCat("more than ", options_.redirects_max, " redirects"));
   }
-  ASSIGN_OR_RETURN(std::string url, ResolveUrl(request.url, response.Header("location")),
+  ASSIGN_OR_RETURN(std::string url, ResolveEncrypted(request.url, response.Header("location")),
                    _ << "redirect");
-  if (absl::StartsWith(request.url, "https:") && !absl::StartsWith(url, "https:")) {
-    return absl::InvalidArgumentError(absl::StrCat("redirect from https to ",
-                                                   url.substr(0, url.find('?')),
-                                                   ": not followed without encryption"));
-  }
   return url;
 }
 
