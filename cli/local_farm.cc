@@ -44,6 +44,7 @@ constexpr int64_t kLogBytesMax = 4 << 20;  // Larger logs are put aside at start
 constexpr int64_t kLogTailBytes = 4 << 10;
 constexpr size_t kLogTailLines = 12;
 constexpr int kAliveFd = 3;
+constexpr absl::Duration kProbeTimeout = absl::Seconds(2);
 // How often a farm that stops while it is being started is started again.
 constexpr int kRoundsMax = 5;
 
@@ -270,7 +271,6 @@ absl::StatusOr<std::unique_ptr<FarmClient>> LocalFarm::StartCoordinator() {
     }
     if (!ready.Wait()) return StartError(Program::kCoordinator, "did not get ready in time");
   }
-  chmod(socket_path.c_str(), 0660);
   return client;
 }
 
@@ -390,8 +390,12 @@ absl::StatusOr<int> LocalFarm::Spawn(Program program, const std::string& config_
   if (!log_fd.valid()) return ErrnoStatus(errno, log);
   const std::string alive = StatePath(program, ".alive");
   const UniqueFd alive_fd(open(alive.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!alive_fd.valid() || flock(alive_fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return ErrnoStatus(errno, alive);
+  if (!alive_fd.valid()) return ErrnoStatus(errno, alive);
+  // Another client's look at it (IsAlive()) holds the lock for a moment.
+  Poll poll(kProbeTimeout);
+  while (flock(alive_fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    const int error = errno;
+    if (error != EWOULDBLOCK || !poll.Wait()) return ErrnoStatus(error, alive);
   }
 
   posix_spawn_file_actions_t actions;
