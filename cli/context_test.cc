@@ -10,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/byte_stream.h"
@@ -17,15 +18,19 @@
 #include "base/testing/status_matchers.h"
 #include "cli/build_files.h"
 #include "cli/context_scanner.h"
+#include "cli/context_upload.h"
 #include "cli/stat_cache.h"
+#include "cli/testing/fake_farm_client.h"
+#include "layer/compression.h"
+#include "layer/testing/tar_builder.h"
 
 namespace farm {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 class ContextTest : public ::testing::Test {
  protected:
@@ -145,19 +150,6 @@ TEST_F(ContextTest, AnExceptionBringsItsDirectoriesAlong) {
               ElementsAre("vendor", "vendor/a", "vendor/a/keep", "vendor/a/keep/file"));
 }
 
-TEST_F(ContextTest, AnUnreadableFileIsAnErrorThatNamesIt) {
-  if (geteuid() == 0) GTEST_SKIP() << "root may read every file";
-  Write("secret", "x");
-  fs::permissions(context_ / "secret", fs::perms::none);
-  EXPECT_THAT(Scan(), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("'secret'")));
-}
-
-TEST_F(ContextTest, AnIgnoredFileNeedNotBeReadable) {
-  Write("secret", "x");
-  fs::permissions(context_ / "secret", fs::perms::none);
-  EXPECT_THAT(Paths(Scan("secret")), IsEmpty());
-}
-
 TEST_F(ContextTest, ADirectoryThatIsNoneIsAnError) {
   Write("file", "");
   EXPECT_THAT(ScanContext((context_ / "file").string(), {}),
@@ -173,28 +165,76 @@ TEST_F(ContextTest, TooManyEntriesAreRefusedWithAnAdvice) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr(".dockerignore")));
 }
 
+// What changes all the time is caught as it was at some moment, whole, or left out, and what does
+// not change is always there.
 TEST_F(ContextTest, FilesThatComeAndGoWhileItIsReadDoNoHarm) {
-  for (int i = 0; i < 200; ++i) Write(absl::StrCat("d", i % 10, "/f", i), "content");
+  const std::string contents[] = {std::string(3000, 'a'), std::string(7000, 'b')};
+  for (int i = 0; i < 100; ++i) Write(absl::StrCat("stays/f", i), absl::StrCat("content ", i));
   std::atomic<bool> stop = false;
+  std::atomic<int> rounds = 0;
   std::thread churn([&] {
-    for (int i = 0; !stop; i = (i + 1) % 200) {
-      const fs::path path = context_ / absl::StrCat("d", i % 10, "/f", i);
-      std::error_code error;
-      fs::remove(path, error);
-      std::ofstream(path) << "content";
+    const fs::path directory = context_ / "comes";
+    while (!stop) {
+      fs::create_directories(directory);
+      for (int i = 0; i < 20; ++i) {
+        // Renamed into place: never half written.
+        std::ofstream(root_ / "new") << contents[(rounds + i) % 2];
+        fs::rename(root_ / "new", directory / absl::StrCat("f", i));
+      }
+      if (++rounds % 3 == 0) fs::remove_all(directory);
     }
   });
-  for (int i = 0; i < 50; ++i) {
+  for (int scans = 0; scans < 50 || rounds < 20; ++scans) {
     const absl::StatusOr<ScannedContext> scanned = Scan();
-    // Either a file was caught while it was being written again and again, or all is consistent.
-    if (scanned.ok()) {
-      for (const TableEntry& entry : scanned->table.entries()) {
-        if (entry.type == EntryType::kFile) {
-          EXPECT_THAT(entry.size_bytes(), ::testing::AnyOf(0, 7)) << entry.path;
-        }
-      }
-    } else {
-      EXPECT_THAT(scanned, StatusIs(absl::StatusCode::kFailedPrecondition));
+    ASSERT_OK(scanned);
+    for (int i = 0; i < 100; ++i) {
+      const TableEntry* entry = scanned->table.Find(absl::StrCat("stays/f", i));
+      ASSERT_NE(entry, nullptr);
+      ASSERT_EQ(entry->content, DigestOf(absl::StrCat("content ", i)));
+    }
+    for (const TableEntry& entry : scanned->table.entries()) {
+      if (entry.type != EntryType::kFile || !absl::StartsWith(entry.path, "comes/")) continue;
+      ASSERT_THAT(entry.content, AnyOf(DigestOf(contents[0]), DigestOf(contents[1])));
+    }
+  }
+  stop = true;
+  churn.join();
+}
+
+TEST_F(ContextTest, AFileThatKeepsChangingIsAnErrorThatNamesIt) {
+  std::atomic<bool> stop = false;
+  Write("log", std::string(8 << 20, 'x'));
+  std::thread churn([&] {
+    const UniqueFd fd(open((context_ / "log").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+    while (!stop) EXPECT_OK(FdSink(fd.get()).Write("y"));
+  });
+  const absl::StatusOr<ScannedContext> scanned = Scan();
+  stop = true;
+  churn.join();
+  EXPECT_THAT(scanned, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("'log'")));
+}
+
+TEST_F(ContextTest, AContextThatIsRemovedWhileItIsReadIsEmptyOrMissing) {
+  std::atomic<bool> stop = false;
+  std::thread churn([&] {
+    while (!stop) {
+      std::error_code error;
+      fs::remove_all(context_, error);
+      fs::create_directories(context_ / "a/b", error);
+      std::ofstream(context_ / "a/b/f") << "";
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    const absl::StatusOr<ScannedContext> scanned = Scan();
+    if (!scanned.ok()) {
+      ASSERT_THAT(scanned, StatusIs(absl::StatusCode::kNotFound));
+      continue;
+    }
+    // A name without its directory would be no table.
+    for (const TableEntry& entry : scanned->table.entries()) {
+      const size_t slash = entry.path.rfind('/');
+      if (slash == std::string::npos) continue;
+      ASSERT_NE(scanned->table.Find(entry.path.substr(0, slash)), nullptr) << entry.path;
     }
   }
   stop = true;
@@ -206,6 +246,82 @@ TEST_F(ContextTest, ManyFilesOfOneDirectoryAreAllFound) {
   ASSERT_OK_AND_ASSIGN(const ScannedContext scanned, Scan());
   EXPECT_EQ(scanned.files, 1000);
   EXPECT_EQ(scanned.table.Find("f777")->content, DigestOf("777"));
+}
+
+// ---- sending it
+
+class ContextUploadTest : public ContextTest {
+ protected:
+  // Scans, lets `change` happen, and sends.
+  template <typename Change>
+  absl::Status SendAfter(Change change) {
+    absl::StatusOr<ScannedContext> scanned = Scan();
+    if (!scanned.ok()) return scanned.status();
+    table_ = scanned->table_digest;
+    change();
+    return UploadContext(*scanned, farm_, /*trust_table=*/true, [](int64_t) {}).status();
+  }
+  bool TableIsThere() {
+    const auto missing = farm_.blobs().FindMissing({table_});
+    return missing.ok() && missing->empty();
+  }
+
+  FakeFarmClient farm_;
+  Digest table_;
+};
+
+TEST_F(ContextUploadTest, FilesAndTableAreThereAfterwards) {
+  Write("d/small", "abc");
+  Write("large", std::string(1 << 20, 'x'));
+  EXPECT_OK(SendAfter([] {}));
+  EXPECT_TRUE(TableIsThere());
+  EXPECT_THAT(GetBytes(farm_.blobs(), DigestOf("abc"), 100), IsOkAndHolds("abc"));
+}
+
+// A file that is sent among others, and one that is sent by itself.
+class ChangedFileTest : public ContextUploadTest, public ::testing::WithParamInterface<size_t> {
+ protected:
+  ChangedFileTest() {
+    Write("d/before", "b");
+    Write("d/file", std::string(GetParam(), 'x'));
+    Write("d/later", "l");
+  }
+  void ExpectAborted(const absl::Status& status) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kAborted, HasSubstr("'d/file'")));
+    EXPECT_FALSE(TableIsThere());
+  }
+  fs::path file() const { return context_ / "d/file"; }
+};
+
+TEST_P(ChangedFileTest, OneThatIsDeletedIsNamed) {
+  ExpectAborted(SendAfter([&] { fs::remove(file()); }));
+}
+TEST_P(ChangedFileTest, OneThatIsCutOffIsNamed) {
+  ExpectAborted(SendAfter([&] { fs::resize_file(file(), GetParam() / 2); }));
+}
+TEST_P(ChangedFileTest, OneThatIsRewrittenIsNamed) {
+  ExpectAborted(SendAfter([&] { Write("d/file", std::string(GetParam(), 'y')); }));
+}
+TEST_P(ChangedFileTest, OneThatBecameALinkIsNamedAndNotFollowed) {
+  ExpectAborted(SendAfter([&] {
+    fs::rename(file(), root_ / "moved");
+    fs::create_symlink(root_ / "moved", file());
+  }));
+}
+TEST_P(ChangedFileTest, OneThatBecameADirectoryIsNamed) {
+  ExpectAborted(SendAfter([&] {
+    fs::remove(file());
+    fs::create_directory(file());
+  }));
+}
+
+INSTANTIATE_TEST_SUITE_P(BatchedAndLarge, ChangedFileTest, ::testing::Values(100, 1 << 20));
+
+TEST_F(ContextUploadTest, AContextThatIsGoneIsAborted) {
+  Write("d/file", "abc");
+  EXPECT_THAT(SendAfter([&] { fs::remove_all(context_); }),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("'d/file'")));
+  EXPECT_FALSE(TableIsThere());
 }
 
 // ---- the stat cache
@@ -375,6 +491,90 @@ TEST_F(BuildFilesTest, AContextThatIsMissingOrAFileOrAUrlIsRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be a directory")));
   EXPECT_THAT(ReadBuildFiles("https://example.com/repo.git", "", input),
               StatusIs(absl::StatusCode::kUnimplemented));
+}
+
+TEST_F(BuildFilesTest, AnExistingDirectoryIsNoUrl) {
+  fs::create_directories(context_ / "github.com/x");
+  Write("github.com/x/Dockerfile", "FROM a");
+  const fs::path before = fs::current_path();
+  fs::current_path(context_);
+  StringSource input("");
+  EXPECT_OK(ReadBuildFiles("github.com/x", "", input));
+  EXPECT_THAT(ReadBuildFiles("github.com/y", "", input),
+              StatusIs(absl::StatusCode::kUnimplemented));
+  fs::current_path(before);
+}
+
+// ---- a tar on standard input
+
+class TarContextTest : public BuildFilesTest {
+ protected:
+  static absl::StatusOr<BuildFiles> Unpack(const std::string& tar, const std::string& file = "") {
+    StringSource standard_input(tar);
+    return ReadBuildFiles("-", file, standard_input);
+  }
+};
+
+TEST_F(TarContextTest, ItsFilesAreTheContextAndAreRemovedAfterwards) {
+  ASSERT_OK_AND_ASSIGN(BuildFiles files,
+                       Unpack(TarBuilder().File("Dockerfile", "FROM a").File("d/f", "x").Build()));
+  EXPECT_EQ(files.dockerfile, "FROM a");
+  const std::string directory = files.context_directory;
+  EXPECT_THAT(ReadFile(directory + "/d/f"), IsOkAndHolds("x"));
+  struct stat info {};
+  ASSERT_EQ(stat(directory.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+  files = BuildFiles();
+  EXPECT_FALSE(fs::exists(directory));
+}
+
+TEST_F(TarContextTest, ItMayBeCompressed) {
+  const std::string tar = TarBuilder().File("Dockerfile", "FROM a").Build();
+  for (const Compression compression : {Compression::kGzip, Compression::kZstd}) {
+    StringSink packed;
+    ASSERT_OK_AND_ASSIGN(const auto compressor,
+                         NewCompressor(DefaultCompressionId(compression), packed));
+    ASSERT_OK(compressor->Write(tar));
+    ASSERT_OK(compressor->Finish());
+    ASSERT_OK_AND_ASSIGN(const BuildFiles files, Unpack(packed.bytes()));
+    EXPECT_EQ(files.dockerfile, "FROM a");
+  }
+}
+
+TEST_F(TarContextTest, TheDockerfileMayLieBelowAndHasItsIgnoreFile) {
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files, Unpack(TarBuilder()
+                                                          .File("d/Dockerfile", "FROM a")
+                                                          .File("d/Dockerfile.dockerignore", "own")
+                                                          .File(".dockerignore", "shared")
+                                                          .Build(),
+                                                      "d/Dockerfile"));
+  EXPECT_TRUE(files.ignore.Ignores("own"));
+  EXPECT_FALSE(files.ignore.Ignores("shared"));
+}
+
+TEST_F(TarContextTest, LinksInItLeadNowhereElse) {
+  std::ofstream(root_ / "secret") << "FROM secret";
+  const std::string outside = root_ / "secret";
+  EXPECT_THAT(Unpack(TarBuilder().Symlink("Dockerfile", outside).Build()),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(
+      Unpack(TarBuilder().Symlink("Dockerfile", "../../../.." + outside).File("x", "y").Build()),
+      StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(Unpack(TarBuilder().File("../x", "y").Build()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(TarContextTest, WithoutADockerfileItIsAnErrorThatNamesIt) {
+  EXPECT_THAT(Unpack(TarBuilder().File("x", "y").Build(), "other"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("open other:")));
+}
+
+TEST_F(TarContextTest, WhatIsNoTarIsADockerfile) {
+  const std::string text = "FROM a\n" + std::string(2000, '#');
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files, Unpack(text));
+  EXPECT_EQ(files.dockerfile, text);
+  EXPECT_EQ(files.context_directory, "");
+  EXPECT_THAT(Unpack(text, "Dockerfile"), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(BuildFilesTest, ABadIgnoreFileIsAnErrorWithItsPlace) {

@@ -1,6 +1,7 @@
 #include "cli/context_upload.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,8 +16,10 @@
 #include "base/byte_stream.h"
 #include "base/errno_status.h"
 #include "base/mutex.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
+#include "cli/exit_code.h"
 
 namespace farm {
 namespace {
@@ -30,7 +33,8 @@ constexpr size_t kBatchBlobsMax = 1000;
 constexpr int kSenders = 3;
 
 absl::Status Changed(const std::string& path) {
-  return absl::AbortedError(absl::StrCat("context: '", path, "' changed while it was sent"));
+  return AsLocalError(
+      absl::AbortedError(absl::StrCat("context: '", path, "' changed while it was sent")));
 }
 
 class Upload {
@@ -105,9 +109,13 @@ class Upload {
   absl::StatusOr<UniqueFd> OpenFile(const TableEntry& entry) const {
     UniqueFd fd(openat(context_.root.get(), entry.path.c_str(),
                        O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+    struct stat info {};
+    if (fd.valid() && (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode))) {
+      return Changed(entry.path);
+    }
     if (fd.valid()) return fd;
     if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return Changed(entry.path);
-    return ErrnoStatus(errno, absl::StrCat("context: '", entry.path, "'"));
+    return AsLocalError(ErrnoStatus(errno, absl::StrCat("context: '", entry.path, "'")));
   }
 
   absl::Status SendFile(const TableEntry& entry) {
@@ -132,7 +140,11 @@ class Upload {
       blobs.emplace_back(entry->content, std::move(bytes));
     }
     const absl::Status status = client_.PutBlobs(blobs);
-    return absl::IsInvalidArgument(status) ? Changed(entries.front()->path) : status;
+    if (!absl::IsInvalidArgument(status)) return status;
+    for (size_t i = 0; i < blobs.size(); ++i) {
+      if (DigestOf(blobs[i].second) != blobs[i].first) return Changed(entries[i]->path);
+    }
+    return status;
   }
 
   const ScannedContext& context_;

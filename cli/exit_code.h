@@ -2,6 +2,7 @@
 #define FARM_CLI_EXIT_CODE_H_
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
 
 namespace farm {
 
@@ -14,8 +15,19 @@ enum ExitCode {
   kExitInterrupted = 130,  // by Ctrl-C, as shells count it
 };
 
+// Payload of an error that arose on this machine, from the person's own files and programs.
+inline constexpr char kLocalErrorPayload[] = "farm/local-error";
+
+// Says so of `status`, whose code alone could also mean the farm: a full disk, a file that may not
+// be read. OK stays OK.
+inline absl::Status AsLocalError(absl::Status status) {
+  status.SetPayload(kLocalErrorPayload, absl::Cord());
+  return status;
+}
+
 // The exit status for an error: who can mend it, the person at the keyboard or those of the farm.
 inline int ExitCodeFor(const absl::Status& status) {
+  if (status.GetPayload(kLocalErrorPayload).has_value()) return kExitFailed;
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return kExitDone;

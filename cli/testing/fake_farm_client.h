@@ -2,6 +2,7 @@
 #define FARM_CLI_TESTING_FAKE_FARM_CLIENT_H_
 
 #include <functional>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,10 @@ class FakeFarmClient final : public FarmClient {
   std::function<void(const Digest&)> on_put;  // of each blob that was not there
   std::vector<int64_t> attached_after;
   std::vector<std::string> cancelled;
+  std::vector<Script> pulls, exports;
+  std::function<void()> on_pull, on_cancel;
+  std::map<std::string, v1::Image> images;  // by what Inspect is asked for
+  std::vector<v1::PullImageRequest> pull_requests;
   std::function<absl::StatusOr<v1::InfoResponse>()> info;
   std::function<absl::Status()> shutdown;
 
@@ -46,6 +51,7 @@ class FakeFarmClient final : public FarmClient {
   }
   absl::Status Cancel(const v1::CancelRequest& request) override {
     cancelled.push_back(request.build_id());
+    if (on_cancel != nullptr) on_cancel();
     return absl::OkStatus();
   }
   absl::Status CheckHealth(absl::Duration) override { return absl::OkStatus(); }
@@ -66,8 +72,10 @@ class FakeFarmClient final : public FarmClient {
   absl::StatusOr<v1::ListImagesResponse> ListImages(const v1::ListImagesRequest&) override {
     return NotScripted();
   }
-  absl::StatusOr<v1::Image> InspectImage(const v1::InspectImageRequest&) override {
-    return NotScripted();
+  absl::StatusOr<v1::Image> InspectImage(const v1::InspectImageRequest& request) override {
+    const auto image = images.find(request.name());
+    if (image == images.end()) return absl::NotFoundError("no such image: " + request.name());
+    return image->second;
   }
   absl::Status TagImage(const v1::TagImageRequest&) override { return NotScripted(); }
   absl::StatusOr<v1::RemoveImageResponse> RemoveImage(const v1::RemoveImageRequest&) override {
@@ -82,14 +90,19 @@ class FakeFarmClient final : public FarmClient {
   absl::Status LoadImage(const v1::LoadImageRequest&, const EventHandler&) override {
     return NotScripted();
   }
-  absl::Status PullImage(const v1::PullImageRequest&, const EventHandler&) override {
-    return NotScripted();
+  absl::Status PullImage(const v1::PullImageRequest& request,
+                         const EventHandler& handler) override {
+    pull_requests.push_back(request);
+    return PlayNext(pulls, [&](const v1::BuildEvent& event) {
+      handler(event);
+      if (event.has_started() && on_pull != nullptr) on_pull();
+    });
   }
   absl::Status PushImage(const v1::PushImageRequest&, const EventHandler&) override {
     return NotScripted();
   }
-  absl::Status ExportImage(const v1::ExportImageRequest&, const EventHandler&) override {
-    return NotScripted();
+  absl::Status ExportImage(const v1::ExportImageRequest&, const EventHandler& handler) override {
+    return PlayNext(exports, handler);
   }
   absl::StatusOr<v1::DiskUsageResponse> DiskUsage() override { return NotScripted(); }
   absl::StatusOr<v1::PruneResponse> Prune(const v1::PruneRequest&) override {
