@@ -1,16 +1,31 @@
 #include "cli/build_files.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
 #include "base/status_macros.h"
+#include "base/unique_fd.h"
 #include "dockerfile/source.h"
+#include "layer/applier.h"
+#include "layer/archive.h"
+#include "layer/compression.h"
 
 namespace farm {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kTarHeaderBytes = 512;
 
 // A name in the directory of `path` that differs in the case of letters only, or the name that
 // other tools use.
@@ -49,6 +64,101 @@ absl::StatusOr<std::string> ReadText(ByteSource& source) {
   return sink.Take();
 }
 
+// Gives again what was read from the front of another source, then the rest of it.
+class UnreadSource final : public ByteSource {
+ public:
+  UnreadSource(absl::string_view front, ByteSource& rest) : front_(front), rest_(rest) {}
+  absl::StatusOr<size_t> Read(char* buffer, size_t size) override {
+    ASSIGN_OR_RETURN(const size_t count, front_.Read(buffer, size));
+    return count > 0 ? count : rest_.Read(buffer, size);
+  }
+
+ private:
+  StringSource front_;
+  ByteSource& rest_;
+};
+
+absl::StatusOr<std::string> ReadFront(ByteSource& source) {
+  std::string front(kTarHeaderBytes, 0);
+  size_t length = 0;
+  while (length < front.size()) {
+    ASSIGN_OR_RETURN(const size_t count, source.Read(front.data() + length, front.size() - length),
+                     _ << "standard input");
+    if (count == 0) break;
+    length += count;
+  }
+  front.resize(length);
+  return front;
+}
+
+absl::StatusOr<bool> IsTar(absl::string_view front) {
+  if (DetectCompression(front) != Compression::kNone) return true;
+  StringSource source(front);
+  return IsArchive(source);
+}
+
+// A file within a directory whose content nobody vouches for. NOT_FOUND.
+absl::StatusOr<std::string> ReadBeneath(int directory, const std::string& path, int64_t bytes_max) {
+  open_how how{};
+  how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  const UniqueFd fd(
+      static_cast<int>(syscall(SYS_openat2, directory, path.c_str(), &how, sizeof(how))));
+  if (!fd.valid()) return ErrnoStatus(errno, path);
+  FdSource source(fd.get());
+  StringSink sink(bytes_max);
+  RETURN_IF_ERROR(CopyBytes(source, sink).status()) << path;
+  return sink.Take();
+}
+
+absl::StatusOr<std::shared_ptr<ScopedTemporary>> Unpack(ByteSource& archive) {
+  const char* parent = std::getenv("TMPDIR");
+  std::string path = absl::StrCat(parent != nullptr ? parent : "/var/tmp", "/farm-context-XXXXXX");
+  if (mkdtemp(path.data()) == nullptr) return ErrnoStatus(errno, path);
+  auto temporary = std::make_shared<ScopedTemporary>(path);
+  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return ErrnoStatus(errno, path);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Decompressor> tar, NewDecompressor(archive, {}),
+                   _ << "standard input");
+  ExtractOptions options;
+  options.restore_owner = geteuid() == 0;
+  options.owner = {.uid = geteuid(), .gid = getegid()};
+  RETURN_IF_ERROR(ExtractTar(*tar, directory.get(), options)) << "context on standard input";
+  return temporary;
+}
+
+// With `front`, which was read from `standard_input` already.
+absl::StatusOr<BuildFiles> ReadTarContext(absl::string_view front, const std::string& file,
+                                          ByteSource& standard_input) {
+  BuildFiles files;
+  UnreadSource archive(front, standard_input);
+  ASSIGN_OR_RETURN(files.unpacked, Unpack(archive));
+  files.context_directory = files.unpacked->path();
+  const UniqueFd directory(
+      open(files.context_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return ErrnoStatus(errno, files.context_directory);
+  files.dockerfile_name = file.empty() ? "Dockerfile" : file;
+  absl::StatusOr<std::string> text =
+      ReadBeneath(directory.get(), files.dockerfile_name, kDockerfileBytesMax + 1);
+  if (absl::IsNotFound(text.status())) {
+    return absl::NotFoundError(absl::StrCat("failed to read dockerfile: open ",
+                                            files.dockerfile_name,
+                                            ": no such file or directory in the context"));
+  }
+  RETURN_IF_ERROR(text.status()) << "failed to read dockerfile";
+  files.dockerfile = *std::move(text);
+  for (const std::string& name :
+       {files.dockerfile_name + ".dockerignore", std::string(".dockerignore")}) {
+    absl::StatusOr<std::string> ignore = ReadBeneath(directory.get(), name, kDockerignoreBytesMax);
+    if (absl::IsNotFound(ignore.status())) continue;
+    RETURN_IF_ERROR(ignore.status());
+    files.ignore_text = *std::move(ignore);
+    ASSIGN_OR_RETURN(files.ignore, DockerIgnore::Parse(name, files.ignore_text));
+    break;
+  }
+  return files;
+}
+
 absl::Status ReadIgnoreFile(const std::string& path, const std::string& name, BuildFiles& files) {
   absl::StatusOr<std::string> text = ReadFile(path, kDockerignoreBytesMax);
   RETURN_IF_ERROR(text.status());
@@ -69,12 +179,20 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
                                           ByteSource& standard_input) {
   BuildFiles files;
   if (context == "-") {
+    if (file == "-") {
+      return absl::InvalidArgumentError(
+          "context and Dockerfile can't both come from standard input");
+    }
+    ASSIGN_OR_RETURN(const std::string front, ReadFront(standard_input));
+    ASSIGN_OR_RETURN(const bool is_tar, IsTar(front));
+    if (is_tar) return ReadTarContext(front, file, standard_input);
     if (!file.empty()) {
       return absl::InvalidArgumentError(
-          "-f has no meaning with '-' as context, which is a Dockerfile on standard input");
+          "-f has no meaning with '-' as context if standard input is a Dockerfile, not a tar");
     }
     files.dockerfile_name = "Dockerfile";
-    ASSIGN_OR_RETURN(files.dockerfile, ReadText(standard_input));
+    UnreadSource text(front, standard_input);
+    ASSIGN_OR_RETURN(files.dockerfile, ReadText(text));
     return files;
   }
   RETURN_IF_ERROR(CheckContextDirectory(context));
@@ -109,14 +227,15 @@ absl::StatusOr<DockerIgnore> ReadContextIgnore(const std::string& context) {
 }
 
 absl::Status CheckContextDirectory(const std::string& context) {
-  if (absl::StrContains(context, "://") || absl::StartsWith(context, "git@") ||
-      absl::StartsWith(context, "github.com/")) {
+  std::error_code error;
+  const fs::file_status status = fs::status(context, error);
+  const bool is_url = absl::StrContains(context, "://") || absl::StartsWith(context, "git@") ||
+                      absl::StartsWith(context, "github.com/");
+  if (is_url && !fs::exists(status)) {
     return absl::UnimplementedError(
         absl::StrCat("contexts from the network are not there yet: clone or download ", context,
                      " and name the directory"));
   }
-  std::error_code error;
-  const fs::file_status status = fs::status(context, error);
   if (!fs::exists(status)) {
     return absl::NotFoundError(
         absl::StrCat("unable to prepare context: path \"", context, "\" not found"));

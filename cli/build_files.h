@@ -1,10 +1,12 @@
 #ifndef FARM_CLI_BUILD_FILES_H_
 #define FARM_CLI_BUILD_FILES_H_
 
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "base/byte_stream.h"
+#include "cli/temporaries.h"
 #include "dockerfile/dockerignore.h"
 
 namespace farm {
@@ -12,7 +14,9 @@ namespace farm {
 // What a build reads besides its context's files.
 struct BuildFiles {
   std::string context_directory;  // "" for a build without context
-  std::string dockerfile_name;    // as the person named it, for messages
+  // Where the context of a tar was unpacked, for as long as somebody uses it; null for others.
+  std::shared_ptr<ScopedTemporary> unpacked;
+  std::string dockerfile_name;  // as the person named it, for messages
   std::string dockerfile;
   std::string ignore_text;
   DockerIgnore ignore;
@@ -21,11 +25,14 @@ struct BuildFiles {
 // Finds the Dockerfile, which may lie outside of the context, and the ignore file: that of the
 // Dockerfile ("build/app.Dockerfile.dockerignore") before the context's .dockerignore.
 //
-// `context`: a directory; "-" takes the Dockerfile from `standard_input` and has no context.
-// `file`: -f; "" is Dockerfile in the context, "-" is `standard_input`.
+// `context`: a directory; "-" takes from `standard_input` a tar (plain, or compressed by gzip,
+// zstd, bzip2 or xz), which is unpacked under $TMPDIR, else /var/tmp, or a Dockerfile, and then
+// there is no context. `file`: -f; "" is Dockerfile in the context, "-" is `standard_input`. In a
+// tar it is a path within, and links lead nowhere else.
 //   NOT_FOUND         no such context or Dockerfile, in docker's words; says what may be meant
 //   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file
 //   UNIMPLEMENTED     a URL
+//   and the errors of ExtractTar() for a tar
 absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std::string& file,
                                           ByteSource& standard_input);
 
