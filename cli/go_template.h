@@ -13,11 +13,11 @@ namespace farm {
 // The part of Go's text/template that people use with docker's --format:
 //
 //   {{.Field.Sub}}  {{json .}}  {{.Tags | join ", "}}  {{index .Tags 0}}  {{len .Layers}}
-//   {{range .Tags}}{{.}}{{println}}{{end}}  {{if eq .Os "linux"}}…{{else}}…{{end}}
+//   {{range $i, $tag := .Tags}}{{$i}}: {{$tag}}{{println}}{{else}}no tag{{end}}
+//   {{if eq .Os "linux"}}…{{else if .Os}}…{{else}}…{{end}}  {{with .Config}}{{.User}}{{end}}
 //
-// with the functions and, eq, index, join, json, len, lower, ne, not, or, print, println, split,
-// title, upper; blanks are trimmed by {{- and -}}; "\t" and "\n" outside of actions are a tab and a
-// line end. Immutable.
+// with the functions of TemplateFunctions() (cli/go_template_functions.h); blanks are trimmed by
+// {{- and -}}; "\t" and "\n" outside of actions are a tab and a line end. Immutable.
 class GoTemplate {
  public:
   static constexpr size_t kTextBytesMax = 64 << 10;

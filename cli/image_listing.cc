@@ -214,7 +214,16 @@ absl::StatusOr<nlohmann::ordered_json> InspectJson(const v1::Image& image) {
           ? absl::FormatTime("%Y-%m-%dT%H:%M:%E*SZ", *config.created, absl::UTCTimeZone())
           : "";
   result["Author"] = config.author;
-  result["Config"] = raw.contains("config") ? raw["config"] : nlohmann::ordered_json::object();
+  nlohmann::ordered_json inner =
+      raw.contains("config") ? raw["config"] : nlohmann::ordered_json::object();
+  // Docker writes these whether or not the image has them, and templates rely on it.
+  for (const char* text : {"User", "WorkingDir"}) {
+    if (!inner.contains(text)) inner[text] = "";
+  }
+  for (const char* nil : {"Env", "Cmd", "Volumes", "Entrypoint", "OnBuild", "Labels"}) {
+    if (!inner.contains(nil)) inner[nil] = nullptr;
+  }
+  result["Config"] = std::move(inner);
   result["Architecture"] = config.platform.architecture;
   if (!config.platform.variant.empty()) result["Variant"] = config.platform.variant;
   result["Os"] = config.platform.os;

@@ -110,7 +110,8 @@ TEST(TabTableTest, ColumnsAreTenWideAtLeastAndThreeApart) {
 
 const nlohmann::json kImage = nlohmann::json::parse(R"({
     "Name": "app", "Size": 12, "Tags": ["a", "b"], "None": [],
-    "Config": {"Env": ["A=1"], "Labels": {"x": "y"}}, "On": true})");
+    "Config": {"Env": ["A=1"], "Labels": {"x": "y"}}, "On": true,
+    "Nil": {"Labels": null, "Cmd": null}, "Layers": [{"Size": 7}]})");
 
 absl::StatusOr<std::string> Execute(absl::string_view text) {
   absl::StatusOr<GoTemplate> parsed = GoTemplate::Parse(text);
@@ -151,14 +152,96 @@ TEST(GoTemplateTest, AnUnknownFieldIsAnErrorWithASuggestion) {
 }
 
 TEST(GoTemplateTest, BrokenTemplatesAreRefused) {
-  for (const char* text :
-       {"{{.Name", "{{}}", "{{end}}", "{{if .On}}", "{{jsn .}}", "{{.Name .Size}}", "{{\"a}}",
-        "{{len}}", "{{(.Name}}", "{{.Name)}}", "{{..}}", "{{index .Tags 7}}", "{{len .Size}}"}) {
+  for (const char* text : {"{{.Name",
+                           "{{}}",
+                           "{{end}}",
+                           "{{if .On}}",
+                           "{{jsn .}}",
+                           "{{.Name .Size}}",
+                           "{{\"a}}",
+                           "{{len}}",
+                           "{{(.Name}}",
+                           "{{else}}",
+                           "{{if .On}}{{else}}{{else}}{{end}}",
+                           "{{if .On}}{{else foo}}{{end}}",
+                           "{{$x}}",
+                           "{{$x = 1}}",
+                           "{{$x, $y := .Tags}}",
+                           "{{range}}",
+                           "{{printf \"%\"}}",
+                           "{{printf \"%z\" 1}}",
+                           "{{printf \"%9999d\" 1}}",
+                           "{{lt 1 \"a\"}}",
+                           "{{slice .Name 9}}",
+                           "{{pad .Name 1 99999}}",
+                           "{{truncate .Name .Name}}",
+                           "{{.Name)}}",
+                           "{{..}}",
+                           "{{index .Tags 7}}",
+                           "{{len .Size}}"}) {
     EXPECT_THAT(Execute(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
   }
 }
 
 TEST(GoTemplateTest, DeepNestingIsRefused) {
+TEST(GoTemplateTest, NilMapsAndSlicesHaveNoElements) {
+  EXPECT_THAT(Execute("{{index .Nil.Labels \"x\"}}{{len .Nil.Cmd}}{{json .Nil.Cmd}}"),
+              IsOkAndHolds("0null"));
+  EXPECT_THAT(Execute("{{range .Nil.Cmd}}x{{else}}none{{end}}"), IsOkAndHolds("none"));
+  EXPECT_THAT(Execute("{{range $k, $v := .Nil.Labels}}x{{end}}"), IsOkAndHolds(""));
+  EXPECT_THAT(Execute("{{if .Nil.Labels}}x{{end}}{{.Nil.Labels}} {{.Nil.Cmd}}"),
+              IsOkAndHolds("map[] []"));
+  EXPECT_THAT(Execute("{{.Config.Labels.none}}|{{index .Config.Labels \"none\"}}"),
+              IsOkAndHolds("<no value>|"));
+  EXPECT_THAT(Execute("{{len .Config.ExposedPorts}}{{json .Config.ExposedPorts}}"),
+              IsOkAndHolds("0null"));
+  EXPECT_THAT(Execute("{{index .Nil.Cmd 0}}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("out of range")));
+}
+
+TEST(GoTemplateTest, VariablesAreKnownInTheirBlock) {
+  EXPECT_THAT(Execute("{{range $i, $v := .Tags}}{{if $i}}, {{end}}{{$i}}={{$v}}{{end}}"),
+              IsOkAndHolds("0=a, 1=b"));
+  EXPECT_THAT(Execute("{{range $k, $v := .Config.Labels}}{{$k}}={{$v}}{{end}}"),
+              IsOkAndHolds("x=y"));
+  EXPECT_THAT(Execute("{{range $v := .Tags}}{{$v}}{{$.Name}}{{end}}"), IsOkAndHolds("aappbapp"));
+  EXPECT_THAT(Execute("{{$n:=.Name}}{{with .Config}}{{$n}}{{len .Env}}{{end}}"),
+              IsOkAndHolds("app1"));
+  EXPECT_THAT(Execute("{{$x := 1}}{{range .Tags}}{{$x = .}}{{end}}{{$x}}"), IsOkAndHolds("b"));
+  EXPECT_THAT(Execute("{{with $c := .Config}}{{$c.Labels.x}}{{end}}"), IsOkAndHolds("y"));
+  EXPECT_THAT(Execute("{{if .On}}{{$x := 1}}{{end}}{{$x}}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'$x' is not known")));
+}
+
+TEST(GoTemplateTest, BranchesCanBeChained) {
+  constexpr char kChain[] =
+      "{{if gt .Size 20}}large{{else if ge .Size 12}}middle{{else}}small{{end}}";
+  EXPECT_THAT(Execute(kChain), IsOkAndHolds("middle"));
+  EXPECT_THAT(Execute("{{with .None}}x{{else with .Name}}{{.}}{{end}}"), IsOkAndHolds("app"));
+  EXPECT_THAT(Execute("{{with .None}}x{{else}}nothing{{end}}"), IsOkAndHolds("nothing"));
+  EXPECT_THAT(Execute("{{lt 1 2}} {{le 2 1}} {{lt \"a\" \"b\"}}"), IsOkAndHolds("true false true"));
+}
+
+TEST(GoTemplateTest, TextIsCutPaddedAndFormatted) {
+  EXPECT_THAT(Execute("{{printf \"%-5s|%5s|%03d|%q|%.1s|%v|%%\" .Name .Name 7 .Name .Name .Tags}}"),
+              IsOkAndHolds("app  |  app|007|\"app\"|a|[a b]|%"));
+  EXPECT_THAT(Execute("{{truncate .Name 2}}{{truncate .Name 9}}"), IsOkAndHolds("apapp"));
+  EXPECT_THAT(Execute("{{pad .Name 1 2}}|"), IsOkAndHolds(" app  |"));
+  EXPECT_THAT(Execute("{{slice .Name 1}} {{slice .Name 0 1}} {{slice .Tags 1 2}}"),
+              IsOkAndHolds("pp a [b]"));
+  EXPECT_THAT(Execute("{{.Name | printf \"%s:%d\" .Name 1 | upper}}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("more values than verbs")));
+}
+
+TEST(GoTemplateTest, FieldsOfAValueInParenthesesAreFound) {
+  EXPECT_THAT(Execute("{{(index .Layers 0).Size}}"), IsOkAndHolds("7"));
+}
+
+TEST(GoTemplateTest, WhatCantMatterIsNotLookedAt) {
+  EXPECT_THAT(Execute("{{if and .None (index .None 3)}}x{{else}}none{{end}}"),
+              IsOkAndHolds("none"));
+}
+
   std::string text;
   for (int i = 0; i < 1000; ++i) text += "{{if .On}}";
   EXPECT_THAT(Execute(text), StatusIs(absl::StatusCode::kInvalidArgument));
@@ -271,3 +354,12 @@ TEST(ImageListingTest, InspectHasDockersKeys) {
 
 }  // namespace
 }  // namespace farm
+TEST(ImageListingTest, InspectHasDockersFieldsOfTheConfigEvenIfTheImageHasThemNot) {
+  ASSERT_OK_AND_ASSIGN(const nlohmann::ordered_json json, InspectJson(Image()));
+  EXPECT_EQ(json["Config"]["User"], "");
+  EXPECT_TRUE(json["Config"]["Entrypoint"].is_null());
+  ASSERT_OK_AND_ASSIGN(const GoTemplate text,
+                       GoTemplate::Parse("{{index .Config.Volumes \"/d\"}}{{.Config.User}}."));
+  EXPECT_THAT(text.Execute(nlohmann::json(json)), IsOkAndHolds("."));
+}
+
