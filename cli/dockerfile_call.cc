@@ -9,11 +9,14 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
+#include "cli/failure_report.h"
+#include "cli/tab_table.h"
+#include "cli/terminal_text.h"
 #include "dockerfile/expand.h"
 #include "dockerfile/lint.h"
 #include "dockerfile/mount.h"
@@ -56,26 +59,8 @@ Lines LinesAt(const Dockerfile& file, int line) {
   return {line, line};
 }
 
-// The lines with some around them: two if it is one line, else one.
-std::string MarkedSource(const BuildFiles& files, const Lines& marked) {
-  const std::vector<absl::string_view> lines = absl::StrSplit(files.dockerfile, '\n');
-  const int count = static_cast<int>(lines.size());
-  if (marked.first < 1 || marked.first > count) return "";
-  int first = marked.first;
-  int last = std::min(marked.last, count);
-  const int pad = first == last ? 4 : 2;
-  for (int padded = 0; padded < pad; ++padded) {
-    if (first > 1) --first, ++padded;
-    if (last != count) ++last, ++padded;
-  }
-  constexpr absl::string_view kRule = "--------------------\n";
-  std::string text = absl::StrCat(files.dockerfile_name, ":", marked.first, "\n", kRule);
-  for (int i = first; i <= last; ++i) {
-    const bool is_marked = marked.first <= i && i <= marked.last;
-    absl::StrAppendFormat(&text, " %3d | %s %s\n", i, is_marked ? ">>>" : "   ",
-                          absl::StripSuffix(lines[i - 1], "\r"));
-  }
-  return absl::StrCat(text, kRule);
+std::string MarkedSource(const BuildFiles& files, const Lines& lines) {
+  return MarkedLines(files.dockerfile_name, files.dockerfile, lines.first, lines.last);
 }
 
 std::string Base64(absl::string_view bytes) { return absl::Base64Escape(bytes); }
@@ -90,21 +75,15 @@ std::string DescriptionOf(const Instruction& instruction, const std::string& nam
   return "";
 }
 
-// Columns that are `gap` spaces apart; the last one is not padded.
+// Columns that are `gap` spaces apart.
 std::string Columns(const std::vector<std::vector<std::string>>& rows, size_t gap) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  std::vector<std::string> lines;
+  for (const std::vector<std::string>& row : rows) {
+    lines.push_back(absl::StrJoin(row, "\t", [](std::string* out, const std::string& cell) {
+      *out += HarmlessLine(cell, /*keep_colors=*/false);
+    }));
   }
-  std::string text;
-  for (const auto& row : rows) {
-    for (size_t i = 0; i + 1 < row.size(); ++i) {
-      absl::StrAppend(&text, row[i], std::string(widths[i] - row[i].size() + gap, ' '));
-    }
-    absl::StrAppend(&text, row.back(), "\n");
-  }
-  return text;
+  return AlignTabs(lines, {.cell_width_min = 0, .padding = gap});
 }
 
 std::string MessageOf(const absl::Status& status) {
@@ -192,7 +171,7 @@ int Check(const DockerfileCall& call, const BuildFiles& files, const PlanOptions
         << " been found!\n";
     for (const LintWarning& warning : result.warnings) {
       out << "\nWARNING: " << warning.rule << " - " << LintRuleUrl(warning.rule) << "\n"
-          << warning.message << "\n"
+          << HarmlessText(warning.message) << "\n"
           << MarkedSource(files, lines_of(warning));
     }
   } else if (error.ok()) {
@@ -200,13 +179,15 @@ int Check(const DockerfileCall& call, const BuildFiles& files, const PlanOptions
   }
   if (!error.ok()) {
     if (!call.json && count > 0) out << "\n";
-    err << "ERROR: " << MessageOf(error) << "\n" << MarkedSource(files, LinesOfError(error));
+    err << "ERROR: " << HarmlessText(MessageOf(error)) << "\n"
+        << MarkedSource(files, LinesOfError(error));
   }
   return count > 0 || !error.ok() ? 1 : 0;
 }
 
 int FailCall(const absl::Status& error, const BuildFiles& files, std::ostream& err) {
-  err << MarkedSource(files, LinesOfError(error)) << "ERROR: " << MessageOf(error) << "\n";
+  err << MarkedSource(files, LinesOfError(error)) << "ERROR: " << HarmlessText(MessageOf(error))
+      << "\n";
   return 1;
 }
 

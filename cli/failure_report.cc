@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "cli/terminal_text.h"
 #include "dockerfile/parser.h"
@@ -12,7 +13,6 @@ namespace farm {
 namespace {
 
 constexpr size_t kTailLinesShown = 20;
-constexpr int kLinesAround = 2;
 
 // The last line of the instruction that begins at `line`; `line` itself if it is not known.
 int EndLine(const std::string& dockerfile_name, const std::string& dockerfile, int line) {
@@ -26,22 +26,34 @@ int EndLine(const std::string& dockerfile_name, const std::string& dockerfile, i
   return line;
 }
 
+// Tabs stay: they stand as the person wrote them.
+std::string HarmlessSource(absl::string_view line) {
+  return absl::StrJoin(absl::StrSplit(line, '\t'), "\t",
+                       [](std::string* out, absl::string_view piece) {
+                         *out += HarmlessLine(piece, /*keep_colors=*/false);
+                       });
+}
+
 }  // namespace
 
 std::string MarkedLines(const std::string& dockerfile_name, const std::string& dockerfile,
-                        int line) {
-  std::vector<absl::string_view> lines = absl::StrSplit(dockerfile, '\n');
-  if (!lines.empty() && lines.back().empty()) lines.pop_back();
+                        int first, int last) {
+  const std::vector<absl::string_view> lines = absl::StrSplit(dockerfile, '\n');
   const int count = static_cast<int>(lines.size());
-  if (line < 1 || line > count) return "";
-  const int end = std::min(count, EndLine(dockerfile_name, dockerfile, line));
+  if (first < 1 || first > count) return "";
+  last = std::clamp(last, first, count);
+  int shown_first = first;
+  int shown_last = last;
+  const int pad = first == last ? 4 : 2;
+  for (int padded = 0; padded < pad; ++padded) {
+    if (shown_first > 1) --shown_first, ++padded;
+    if (shown_last != count) ++shown_last, ++padded;
+  }
   constexpr absl::string_view kRule = "--------------------\n";
-  std::string text = absl::StrCat(dockerfile_name, ":", line, "\n", kRule);
-  for (int i = std::max(1, line - kLinesAround); i <= std::min(count, end + kLinesAround); ++i) {
-    const absl::string_view mark = line <= i && i <= end ? ">>>" : "   ";
-    std::string shown = absl::StrFormat("%4d | %s %s", i, mark, HarmlessLine(lines[i - 1], false));
-    shown.erase(shown.find_last_not_of(' ') + 1);
-    absl::StrAppend(&text, shown, "\n");
+  std::string text = absl::StrCat(HarmlessLine(dockerfile_name, false), ":", first, "\n", kRule);
+  for (int i = shown_first; i <= shown_last; ++i) {
+    absl::StrAppendFormat(&text, "%4d | %s %s\n", i, first <= i && i <= last ? ">>>" : "   ",
+                          HarmlessSource(lines[i - 1]));
   }
   return absl::StrCat(text, kRule);
 }
@@ -53,7 +65,7 @@ std::string FailureReport(const ProgressModel& model, const std::string& dockerf
   const StepView* step = model.failed();
   std::string text;
   if (step != nullptr && !step->tail.empty()) {
-    absl::StrAppend(&text, "------\n > ", step->name, ":\n");
+    absl::StrAppend(&text, "------\n > ", HarmlessLine(step->name, false), ":\n");
     const size_t skipped =
         step->tail.size() > kTailLinesShown ? step->tail.size() - kTailLinesShown : 0;
     for (size_t i = skipped; i < step->tail.size(); ++i) {
@@ -63,8 +75,9 @@ std::string FailureReport(const ProgressModel& model, const std::string& dockerf
     absl::StrAppend(&text, "------\n");
   }
   const int line = error.line() != 0 ? error.line() : step != nullptr ? step->line : 0;
-  absl::StrAppend(&text, MarkedLines(dockerfile_name, dockerfile, line));
-  return absl::StrCat(text, "ERROR: ", error.message(), "\n");
+  absl::StrAppend(&text, MarkedLines(dockerfile_name, dockerfile, line,
+                                     EndLine(dockerfile_name, dockerfile, line)));
+  return absl::StrCat(text, "ERROR: ", HarmlessText(error.message()), "\n");
 }
 
 }  // namespace farm

@@ -13,10 +13,10 @@ namespace farm {
 std::string FailureReport(const ProgressModel& model, const std::string& dockerfile_name,
                           const std::string& dockerfile, bool keep_colors);
 
-// The lines of `dockerfile` around `line`, those of its instruction marked; "" if there is no such
-// line.
+// The lines `first` to `last` of `dockerfile`, marked, with some around them (two if it is one
+// line, else one), as docker shows them; "" if there is no such line.
 std::string MarkedLines(const std::string& dockerfile_name, const std::string& dockerfile,
-                        int line);
+                        int first, int last);
 
 }  // namespace farm
 

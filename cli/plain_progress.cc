@@ -36,26 +36,27 @@ void PlainProgress::OnEvent(const v1::BuildEvent& event) {
 void PlainProgress::Note(absl::string_view line) {
   MutexLock lock(mu_);
   EndCurrent();
-  out_ << line << std::endl;
+  out_ << HarmlessText(line) << std::endl;
 }
 
 void PlainProgress::Finish() {
   MutexLock lock(mu_);
   EndCurrent();
-  out_ << FailureReport(model_, options_.dockerfile_name, options_.dockerfile, is_terminal_);
+  out_ << FailureReport(model_, options_.dockerfile_name, options_.dockerfile,
+                        is_terminal_ && WantsColors());
   out_.flush();
 }
 
 void PlainProgress::OnBegin(const StepView& step) {
   SwitchTo(step);
   for (const std::string& reason : step.reasons) {
-    out_ << "#" << step.number << " because " << reason << "\n";
+    out_ << "#" << step.number << " because " << HarmlessLine(reason, false) << "\n";
   }
 }
 
 void PlainProgress::OnLog(const StepView& step, const StepLogLine& line) {
   SwitchTo(step);
-  std::string text = is_terminal_ ? HarmlessLine(line.text, /*keep_colors=*/true) : line.text;
+  std::string text = is_terminal_ ? HarmlessLine(line.text, WantsColors()) : line.text;
   if (!text.empty() && text.back() == '\r') text.pop_back();
   out_ << absl::StrFormat("#%d %.3f ", step.number, absl::ToDoubleSeconds(line.at)) << text << "\n";
 }
@@ -63,7 +64,7 @@ void PlainProgress::OnLog(const StepView& step, const StepLogLine& line) {
 void PlainProgress::OnEnd(const StepView& step) {
   SwitchTo(step);
   const std::string prefix = absl::StrCat("#", step.number, " ");
-  if (!step.detail.empty()) out_ << prefix << step.detail << "\n";
+  if (!step.detail.empty()) out_ << prefix << HarmlessLine(step.detail, false) << "\n";
   switch (step.state) {
     case StepView::State::kCached:
       out_ << prefix << "CACHED\n";
@@ -72,7 +73,7 @@ void PlainProgress::OnEnd(const StepView& step) {
       out_ << prefix << "DONE " << Seconds(step.duration) << " (ran for another build)\n";
       break;
     case StepView::State::kFailed:
-      out_ << prefix << "ERROR: " << step.error << "\n";
+      out_ << prefix << "ERROR: " << HarmlessText(step.error) << "\n";
       break;
     case StepView::State::kCancelled:
       out_ << prefix << "CANCELED\n";
@@ -87,8 +88,8 @@ void PlainProgress::OnEnd(const StepView& step) {
 void PlainProgress::OnWarning(const v1::BuildWarning& warning) {
   EndCurrent();
   out_ << "WARNING: ";
-  if (!warning.rule().empty()) out_ << warning.rule() << ": ";
-  out_ << warning.message();
+  if (!warning.rule().empty()) out_ << HarmlessLine(warning.rule(), false) << ": ";
+  out_ << HarmlessText(warning.message());
   if (warning.line() > 0) out_ << " (line " << warning.line() << ")";
   out_ << "\n";
 }
@@ -97,7 +98,7 @@ void PlainProgress::SwitchTo(const StepView& step) {
   if (current_ == &step) return;
   EndCurrent();
   current_ = &step;
-  out_ << "#" << step.number << " " << step.name << "\n";
+  out_ << "#" << step.number << " " << HarmlessLine(step.name, false) << "\n";
 }
 
 void PlainProgress::EndCurrent() {

@@ -19,7 +19,8 @@ namespace farm {
 // Where two steps write in turns, "#5 ..." says that step 5 goes on later.
 class PlainProgress final : public Progress, private ProgressModel::Observer {
  public:
-  // `is_terminal`: what the steps print is made harmless, else it is passed on as it is.
+  // `is_terminal`: what the steps print is made harmless, else it is passed on as it is. Their
+  // names and errors are made harmless anyway.
   PlainProgress(const ProgressOptions& options, bool is_terminal, std::ostream& out, Clock& clock);
 
   int BeginTask(absl::string_view name) override;

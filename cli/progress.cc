@@ -11,6 +11,7 @@
 #include "cli/failure_report.h"
 #include "cli/plain_progress.h"
 #include "cli/progress_model.h"
+#include "cli/terminal_text.h"
 #include "cli/tty_progress.h"
 
 namespace farm {
@@ -54,7 +55,10 @@ class QuietProgress final : public Progress {
     MutexLock lock(mu_);
     model_.Apply(event, clock_.Now());
   }
-  void Note(absl::string_view line) override { out_ << line << std::endl; }
+  void Note(absl::string_view line) override {
+    MutexLock lock(mu_);
+    out_ << HarmlessText(line) << std::endl;
+  }
   void Finish() override {
     MutexLock lock(mu_);
     out_ << FailureReport(model_, options_.dockerfile_name, options_.dockerfile, false)
@@ -72,6 +76,8 @@ class QuietProgress final : public Progress {
 }  // namespace
 
 absl::StatusOr<ProgressMode> ParseProgressMode(absl::string_view text) {
+  const char* from_environment = std::getenv("BUILDKIT_PROGRESS");
+  if ((text.empty() || text == "auto") && from_environment != nullptr) text = from_environment;
   if (text.empty() || text == "auto") return ProgressMode::kAuto;
   if (text == "tty") return ProgressMode::kTty;
   if (text == "plain") return ProgressMode::kPlain;

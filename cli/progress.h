@@ -35,7 +35,8 @@ class Progress {
 
 enum class ProgressMode { kAuto, kTty, kPlain, kRawJson, kQuiet };
 
-// INVALID_ARGUMENT lists what there is.
+// As docker, "auto" leaves the choice to $BUILDKIT_PROGRESS, if that is set. INVALID_ARGUMENT lists
+// what there is.
 absl::StatusOr<ProgressMode> ParseProgressMode(absl::string_view text);
 
 struct ProgressOptions {

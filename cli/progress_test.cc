@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include <cstdlib>
 #include <sstream>
 
 #include "absl/strings/str_join.h"
@@ -194,6 +195,36 @@ TEST_F(ProgressTest, PlainMakesOutputHarmlessOnATerminalOnly) {
   EXPECT_THAT(raw.str(), HasSubstr(" \x1b[2Jgone?\n"));
 }
 
+TEST_F(ProgressTest, WhatOthersWroteDrivesNoTerminal) {
+  // Sets the title, then clears the screen.
+  constexpr char kEvil[] = "evil\x1b]0;title\x07\x1b[2J";
+  PlainProgress plain({.dockerfile_name = kEvil, .dockerfile = kDockerfile}, /*is_terminal=*/false,
+                      out_, clock_);
+  TtyProgress tty(
+      {.dockerfile_name = kEvil, .dockerfile = kDockerfile, .explain = true, .terminal_fd = -1},
+      out_, clock_);
+  for (Progress* progress : {static_cast<Progress*>(&plain), static_cast<Progress*>(&tty)}) {
+    Events events;
+    progress->EndTask(progress->BeginTask(kEvil), absl::InternalError(kEvil));
+    progress->OnEvent(events.Planned({kEvil}, 4));
+    v1::BuildEvent begin = events.Begin(1);
+    begin.mutable_step_started()->add_reasons(kEvil);
+    progress->OnEvent(begin);
+    v1::BuildEvent warning = events.Next();
+    warning.mutable_warning()->set_rule(kEvil);
+    warning.mutable_warning()->set_message(kEvil);
+    progress->OnEvent(warning);
+    progress->Note(kEvil);
+    progress->OnEvent(events.Log(1, "output\n"));
+    progress->OnEvent(events.Fail(1, kEvil));
+    progress->OnEvent(events.Finished(kEvil, 1));
+    progress->Finish();
+  }
+  EXPECT_THAT(out_.str(), HasSubstr("evil"));
+  EXPECT_THAT(out_.str(), Not(HasSubstr("\x1b]")));
+  EXPECT_THAT(out_.str(), Not(HasSubstr("\x1b[2J")));
+}
+
 // ---- what failed
 
 TEST_F(ProgressTest, AFailureShowsOutputInstructionAndError) {
@@ -216,7 +247,6 @@ TEST_F(ProgressTest, AFailureShowsOutputInstructionAndError) {
             "------\n"
             "Dockerfile:4\n"
             "--------------------\n"
-            "   2 |     WORKDIR /src\n"
             "   3 |     COPY . .\n"
             "   4 | >>> RUN make \\\n"
             "   5 | >>>     all\n"
@@ -331,6 +361,24 @@ TEST_F(ProgressTest, AutoIsPlainWhereThereIsNoTerminal) {
   progress->BeginTask("a");
   progress->Finish();
   EXPECT_THAT(out_.str(), HasSubstr("#1 a\n"));
+}
+
+TEST_F(ProgressTest, NoColorsWhereNoneAreWanted) {
+  setenv("NO_COLOR", "1", 1);
+  ProgressModel model(nullptr);
+  model.Apply(events_.End(1, v1::StepFinished::OUTCOME_CACHED), clock_.Now());
+  for (const std::string& line : DrawBuild(model, "Building", {}, clock_.Now(), false)) {
+    EXPECT_THAT(line, Not(HasSubstr("\x1b")));
+  }
+  unsetenv("NO_COLOR");
+}
+
+TEST(ParseProgressModeTest, AutoIsWhatTheEnvironmentSays) {
+  setenv("BUILDKIT_PROGRESS", "plain", 1);
+  EXPECT_THAT(ParseProgressMode("auto"), IsOkAndHolds(ProgressMode::kPlain));
+  EXPECT_THAT(ParseProgressMode("tty"), IsOkAndHolds(ProgressMode::kTty));
+  unsetenv("BUILDKIT_PROGRESS");
+  EXPECT_THAT(ParseProgressMode("auto"), IsOkAndHolds(ProgressMode::kAuto));
 }
 
 TEST(ParseProgressModeTest, AnUnknownModeIsRefused) {

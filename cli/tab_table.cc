@@ -6,22 +6,16 @@
 #include "cli/terminal_text.h"
 
 namespace farm {
-namespace {
 
-constexpr size_t kCellWidthMin = 10;
-constexpr size_t kPadding = 3;
-
-}  // namespace
-
-std::string AlignTabs(const std::vector<std::string>& lines) {
+std::string AlignTabs(const std::vector<std::string>& lines, const TabStyle& style) {
   std::vector<std::vector<std::string>> rows;
   std::vector<size_t> widths;
   for (const std::string& line : lines) {
     rows.push_back(absl::StrSplit(line, '\t'));
     // Only a cell that a tab ends takes part in the alignment.
     for (size_t i = 0; i + 1 < rows.back().size(); ++i) {
-      if (widths.size() <= i) widths.push_back(kCellWidthMin);
-      widths[i] = std::max<size_t>(widths[i], DisplayWidth(rows.back()[i]) + kPadding);
+      if (widths.size() <= i) widths.push_back(style.cell_width_min);
+      widths[i] = std::max<size_t>(widths[i], DisplayWidth(rows.back()[i]) + style.padding);
     }
   }
   std::string text;

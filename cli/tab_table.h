@@ -1,6 +1,7 @@
 #ifndef FARM_CLI_TAB_TABLE_H_
 #define FARM_CLI_TAB_TABLE_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -8,9 +9,13 @@
 
 namespace farm {
 
-// Lines whose cells are separated by tabs, with the columns aligned as docker's listings are: at
-// least 10 wide, 3 spaces between, the last column as it is.
-std::string AlignTabs(const std::vector<std::string>& lines);
+struct TabStyle {
+  size_t cell_width_min = 10;  // as docker's listings have it
+  size_t padding = 3;          // spaces between columns
+};
+
+// Lines whose cells are separated by tabs, with the columns aligned, the last one as it is.
+std::string AlignTabs(const std::vector<std::string>& lines, const TabStyle& style = {});
 
 }  // namespace farm
 

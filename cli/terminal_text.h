@@ -22,6 +22,12 @@ std::string TruncateToWidth(absl::string_view text, size_t columns);
 // bytes that are not UTF-8 as "\xHH".
 std::string HarmlessLine(absl::string_view line, bool keep_colors);
 
+// Text of several lines, such as an error message, each made harmless without colours.
+std::string HarmlessText(absl::string_view text);
+
+// False if the person does not want colours at all: $NO_COLOR (https://no-color.org).
+bool WantsColors();
+
 }  // namespace farm
 
 #endif  // FARM_CLI_TERMINAL_TEXT_H_

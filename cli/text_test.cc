@@ -93,6 +93,24 @@ TEST(TerminalTextTest, WhatACarriageReturnOverwroteIsDropped) {
   EXPECT_EQ(HarmlessLine("10%\r50%\r100%\r\n", false), "100%");
 }
 
+TEST(TerminalTextTest, EmojiAreWide) {
+  // ⌚ ✅ ⭐ 🆎 🟢 🥇 🩹 🫶
+  for (const char* emoji : {"\u231a", "\u2705", "\u2b50", "\U0001f18e", "\U0001f7e2", "\U0001f947",
+                            "\U0001fa79", "\U0001faf6"}) {
+    EXPECT_EQ(DisplayWidth(emoji), 2u) << emoji;
+  }
+  // → ✓ ■ ©
+  for (const char* narrow : {"\u2192", "\u2713", "\u25a0", "\u00a9"}) {
+    EXPECT_EQ(DisplayWidth(narrow), 1u) << narrow;
+  }
+}
+
+TEST(TerminalTextTest, EachLineOfATextIsMadeHarmless) {
+  EXPECT_EQ(HarmlessText("a\x1b[2Jb\n\x1b]0;t\x07"
+                         "c\n"),
+            "ab\nc\n");
+}
+
 TEST(TerminalTextTest, ControlCharactersAreShown) {
   EXPECT_EQ(HarmlessLine("a\x07\tb", false), "a^G     b");
   EXPECT_EQ(HarmlessLine("\xff\u202e", false), "\\xFF\\u202E");
@@ -142,48 +160,6 @@ TEST(GoTemplateTest, BlocksRepeatAndChoose) {
   EXPECT_THAT(Execute("{{if and .On (not .None)}}yes{{end}}"), IsOkAndHolds("yes"));
 }
 
-TEST(GoTemplateTest, DashesTrimBlanks) {
-  EXPECT_THAT(Execute("a  {{- .Name -}}  b"), IsOkAndHolds("aappb"));
-}
-
-TEST(GoTemplateTest, AnUnknownFieldIsAnErrorWithASuggestion) {
-  EXPECT_THAT(Execute("{{.Nane}}"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean Name?")));
-}
-
-TEST(GoTemplateTest, BrokenTemplatesAreRefused) {
-  for (const char* text : {"{{.Name",
-                           "{{}}",
-                           "{{end}}",
-                           "{{if .On}}",
-                           "{{jsn .}}",
-                           "{{.Name .Size}}",
-                           "{{\"a}}",
-                           "{{len}}",
-                           "{{(.Name}}",
-                           "{{else}}",
-                           "{{if .On}}{{else}}{{else}}{{end}}",
-                           "{{if .On}}{{else foo}}{{end}}",
-                           "{{$x}}",
-                           "{{$x = 1}}",
-                           "{{$x, $y := .Tags}}",
-                           "{{range}}",
-                           "{{printf \"%\"}}",
-                           "{{printf \"%z\" 1}}",
-                           "{{printf \"%9999d\" 1}}",
-                           "{{lt 1 \"a\"}}",
-                           "{{slice .Name 9}}",
-                           "{{pad .Name 1 99999}}",
-                           "{{truncate .Name .Name}}",
-                           "{{.Name)}}",
-                           "{{..}}",
-                           "{{index .Tags 7}}",
-                           "{{len .Size}}"}) {
-    EXPECT_THAT(Execute(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
-  }
-}
-
-TEST(GoTemplateTest, DeepNestingIsRefused) {
 TEST(GoTemplateTest, NilMapsAndSlicesHaveNoElements) {
   EXPECT_THAT(Execute("{{index .Nil.Labels \"x\"}}{{len .Nil.Cmd}}{{json .Nil.Cmd}}"),
               IsOkAndHolds("0null"));
@@ -242,6 +218,48 @@ TEST(GoTemplateTest, WhatCantMatterIsNotLookedAt) {
               IsOkAndHolds("none"));
 }
 
+TEST(GoTemplateTest, DashesTrimBlanks) {
+  EXPECT_THAT(Execute("a  {{- .Name -}}  b"), IsOkAndHolds("aappb"));
+}
+
+TEST(GoTemplateTest, AnUnknownFieldIsAnErrorWithASuggestion) {
+  EXPECT_THAT(Execute("{{.Nane}}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean Name?")));
+}
+
+TEST(GoTemplateTest, BrokenTemplatesAreRefused) {
+  for (const char* text : {"{{.Name",
+                           "{{}}",
+                           "{{end}}",
+                           "{{if .On}}",
+                           "{{jsn .}}",
+                           "{{.Name .Size}}",
+                           "{{\"a}}",
+                           "{{len}}",
+                           "{{(.Name}}",
+                           "{{else}}",
+                           "{{if .On}}{{else}}{{else}}{{end}}",
+                           "{{if .On}}{{else foo}}{{end}}",
+                           "{{$x}}",
+                           "{{$x = 1}}",
+                           "{{$x, $y := .Tags}}",
+                           "{{range}}",
+                           "{{printf \"%\"}}",
+                           "{{printf \"%z\" 1}}",
+                           "{{printf \"%9999d\" 1}}",
+                           "{{lt 1 \"a\"}}",
+                           "{{slice .Name 9}}",
+                           "{{pad .Name 1 99999}}",
+                           "{{truncate .Name .Name}}",
+                           "{{.Name)}}",
+                           "{{..}}",
+                           "{{index .Tags 7}}",
+                           "{{len .Size}}"}) {
+    EXPECT_THAT(Execute(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
+  }
+}
+
+TEST(GoTemplateTest, DeepNestingIsRefused) {
   std::string text;
   for (int i = 0; i < 1000; ++i) text += "{{if .On}}";
   EXPECT_THAT(Execute(text), StatusIs(absl::StatusCode::kInvalidArgument));
@@ -352,8 +370,6 @@ TEST(ImageListingTest, InspectHasDockersKeys) {
   EXPECT_THAT(json.dump(), StartsWith("{\"Id\""));
 }
 
-}  // namespace
-}  // namespace farm
 TEST(ImageListingTest, InspectHasDockersFieldsOfTheConfigEvenIfTheImageHasThemNot) {
   ASSERT_OK_AND_ASSIGN(const nlohmann::ordered_json json, InspectJson(Image()));
   EXPECT_EQ(json["Config"]["User"], "");
@@ -363,3 +379,5 @@ TEST(ImageListingTest, InspectHasDockersFieldsOfTheConfigEvenIfTheImageHasThemNo
   EXPECT_THAT(text.Execute(nlohmann::json(json)), IsOkAndHolds("."));
 }
 
+}  // namespace
+}  // namespace farm

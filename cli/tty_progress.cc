@@ -7,7 +7,7 @@
 #include <atomic>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "cli/failure_report.h"
 #include "cli/human_units.h"
 #include "cli/terminal_text.h"
@@ -41,6 +41,11 @@ struct Line {
   const char* color = "";
 };
 
+std::string Colored(absl::string_view color, const std::string& text) {
+  if (color.empty() || !WantsColors()) return text;
+  return absl::StrCat(color, text, kReset);
+}
+
 // Pads or cuts to the terminal's width. One column stays free: a full line would wrap in some.
 std::string Lay(const Line& line, int columns) {
   const size_t width = std::max(kColumnsMin, columns) - 1;
@@ -50,8 +55,7 @@ std::string Lay(const Line& line, int columns) {
     text.append(width - std::min(width, DisplayWidth(text) + line.right.size()), ' ');
     text += line.right;
   }
-  if (*line.color == 0) return text;
-  return absl::StrCat(line.color, text, kReset);
+  return Colored(line.color, text);
 }
 
 absl::Duration TimeOf(const StepView& step, absl::Time now) {
@@ -86,7 +90,7 @@ Line StepLine(const StepView& step, absl::Time now) {
     suffix = step.phase;
   }
   if (step.state == StepView::State::kShared) suffix = "ran for another build";
-  if (!suffix.empty()) absl::StrAppend(&line.text, " (", suffix, ")");
+  if (!suffix.empty()) absl::StrAppend(&line.text, " (", HarmlessLine(suffix, false), ")");
   return line;
 }
 
@@ -183,10 +187,13 @@ void TtyProgress::Finish() {
   MutexLock lock(mu_);
   Draw(/*final=*/true);
   for (const v1::BuildWarning& warning : model_.warnings()) {
-    out_ << kYellow << " ! " << warning.rule() << (warning.rule().empty() ? "" : ": ")
-         << HarmlessLine(warning.message(), false);
-    if (warning.line() > 0) out_ << " (line " << warning.line() << ")";
-    out_ << kReset << "\n";
+    std::string text = " ! ";
+    if (!warning.rule().empty()) {
+      absl::StrAppend(&text, HarmlessLine(warning.rule(), false), ": ");
+    }
+    absl::StrAppend(&text, HarmlessText(warning.message()));
+    if (warning.line() > 0) absl::StrAppend(&text, " (line ", warning.line(), ")");
+    out_ << Colored(kYellow, text) << "\n";
   }
   if (options_.explain) {
     for (const StepView* step : model_.begun()) {
@@ -197,7 +204,7 @@ void TtyProgress::Finish() {
     }
   }
   out_ << FailureReport(model_, options_.dockerfile_name, options_.dockerfile,
-                        /*keep_colors=*/true);
+                        /*keep_colors=*/WantsColors());
   out_.flush();
 }
 
@@ -215,7 +222,11 @@ void TtyProgress::Draw(bool final) {
   // One write a frame, each line overwritten in place and only then cleared to its end: no flicker.
   std::string frame = final ? "" : kHideCursor;
   if (lines_drawn_ > 0) absl::StrAppend(&frame, "\x1b[", lines_drawn_, "A\r");
-  for (const std::string& note : notes_) absl::StrAppend(&frame, note, "\x1b[K\n");
+  for (const std::string& note : notes_) {
+    for (const absl::string_view line : absl::StrSplit(note, '\n')) {
+      absl::StrAppend(&frame, HarmlessLine(line, false), "\x1b[K\n");
+    }
+  }
   notes_.clear();
   for (const std::string& line : lines) absl::StrAppend(&frame, line, "\x1b[K\n");
   absl::StrAppend(&frame, "\x1b[J", final ? kShowCursor : "");
