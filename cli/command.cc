@@ -14,38 +14,56 @@
 #include "cli/terminal_text.h"
 
 namespace farm {
+namespace {
+
+// The first that exists is read.
+std::vector<std::string> ConfigFiles() {
+  std::vector<std::string> files;
+  const char* config_home = std::getenv("XDG_CONFIG_HOME");
+  const char* home = std::getenv("HOME");
+  if (config_home != nullptr && config_home[0] == '/') {
+    files.push_back(absl::StrCat(config_home, "/farm/config.yaml"));
+  } else if (home != nullptr) {
+    files.push_back(absl::StrCat(home, "/.config/farm/config.yaml"));
+  }
+  files.push_back("/etc/farm/config.yaml");
+  return files;
+}
+
+}  // namespace
 
 CommandContext::CommandContext(GlobalOptions global, std::ostream& out, std::ostream& err,
                                Clock& clock)
     : global_(std::move(global)), out_(out), err_(err), clock_(clock) {}
 
-absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() {
+absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() const {
   v1::ClientConfig config;
   if (!global_.config.empty()) {
     RETURN_IF_ERROR(LoadConfigFile(global_.config, config));
   } else {
-    const char* home = std::getenv("HOME");
-    for (const std::string& path :
-         {absl::StrCat(home == nullptr ? "" : home, "/.config/farm/config.yaml"),
-          std::string("/etc/farm/config.yaml")}) {
+    for (const std::string& path : ConfigFiles()) {
       if (access(path.c_str(), F_OK) != 0) continue;
       RETURN_IF_ERROR(LoadConfigFile(path, config));
       break;
     }
   }
   const char* address = std::getenv("FARM_ADDR");
-  if (!global_.farm.empty()) {
-    config.set_farm(global_.farm);
-  } else if (address != nullptr && address[0] != 0) {
-    config.set_farm(address);
+  std::string other = global_.farm;
+  if (other.empty() && address != nullptr) other = address;
+  if (!other.empty() && other != config.farm()) {
+    if (!config.farm().empty()) {
+      config.clear_tls();
+      config.clear_token_file();
+    }
+    config.set_farm(other);
   }
   if (!global_.token_file.empty()) config.set_token_file(global_.token_file);
   return config;
 }
 
-absl::StatusOr<bool> CommandContext::UsesLocalFarm() {
-  ASSIGN_OR_RETURN(const v1::ClientConfig config, LoadConfig());
-  return config.farm().empty();
+void CommandContext::Note(absl::string_view line) {
+  if (note_ != nullptr) return note_(line);
+  err_ << "farm: " << HarmlessText(line) << std::endl;
 }
 
 absl::StatusOr<std::unique_ptr<LocalFarm>> CommandContext::MakeLocalFarm() {
@@ -53,7 +71,7 @@ absl::StatusOr<std::unique_ptr<LocalFarm>> CommandContext::MakeLocalFarm() {
   return std::make_unique<LocalFarm>(
       std::move(options),
       [](const std::string& address) { return ConnectFarm(address, v1::TlsClientConfig(), ""); },
-      [this](absl::string_view line) { err_ << "farm: " << line << std::endl; });
+      [this](absl::string_view line) { Note(line); });
 }
 
 absl::StatusOr<FarmClient*> CommandContext::Farm() {
@@ -92,7 +110,7 @@ std::string ErrorText(const absl::Status& status) {
   std::string source_line;
   const auto position = PositionOf(status, &source_line);
   std::string text =
-      absl::StrCat("ERROR: ", absl::string_view(status.message().data(), status.message().size()));
+      absl::StrCat("ERROR: ", HarmlessText({status.message().data(), status.message().size()}));
   if (position.has_value() && !source_line.empty()) {
     absl::StrAppend(&text, "\n  ", HarmlessLine(source_line, false));
     if (position->column > 0) {

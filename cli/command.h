@@ -25,7 +25,7 @@ namespace farm {
 // Flags that stand before or after any command.
 struct GlobalOptions {
   std::string farm;        // address; "": $FARM_ADDR, the configuration's, the local farm
-  std::string config;      // file; "": ~/.config/farm/config.yaml, else /etc/farm/config.yaml
+  std::string config;      // file; "": farm/config.yaml in $XDG_CONFIG_HOME, ~/.config or /etc
   std::string token_file;  // "": the configuration's
 };
 
@@ -55,9 +55,17 @@ class CommandContext {
       if (!ForgetLocalFarm()) return result;
     }
   }
-  // True if none is configured, so that Farm() is the one on this machine.
-  absl::StatusOr<bool> UsesLocalFarm();
   absl::StatusOr<std::unique_ptr<LocalFarm>> MakeLocalFarm();
+
+  // A line for the person, from any thread: to where SetNote() says, else to err().
+  void Note(absl::string_view line);
+  // While a picture of a build is on the terminal, it alone writes there. Null: err() again. Not
+  // while Farm() is under way.
+  void SetNote(std::function<void(absl::string_view line)> note) { note_ = std::move(note); }
+
+  // The configuration with what flags and the environment say. If the file names a farm, its token
+  // and client certificate are for that one: with another address they are left out.
+  absl::StatusOr<v1::ClientConfig> LoadConfig() const;
 
   // For tests.
   void SetFarm(std::unique_ptr<FarmClient> client) {
@@ -79,12 +87,12 @@ class CommandContext {
   }
   // So that the next Farm() looks anew. False if the client is of another farm.
   bool ForgetLocalFarm();
-  absl::StatusOr<v1::ClientConfig> LoadConfig();
 
   const GlobalOptions global_;
   std::ostream& out_;
   std::ostream& err_;
   Clock& clock_;
+  std::function<void(absl::string_view line)> note_;
   std::unique_ptr<FarmClient> client_;
   bool is_local_ = false;
   std::vector<std::unique_ptr<FarmClient>> forgotten_;  // others may still hold them

@@ -1,9 +1,12 @@
 #include "cli/program.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/config_file.h"
 #include "base/version.h"
 #include "cli/command.h"
 #include "cli/help.h"
@@ -29,10 +32,13 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
       ->type_name("FILE");
   app.add_option("--token-file", global.token_file, "file with the token for the farm")
       ->type_name("FILE");
+  bool print_config = false;
+  app.add_flag("--print-config", print_config, "print the effective configuration and exit");
   app.set_help_flag("-h,--help", "show help");
   app.set_version_flag("--version", absl::StrCat("farm ", Version()), "show the version");
   app.fallthrough();
-  app.require_subcommand(1);
+  const bool needs_command = std::find(args.begin(), args.end(), "--print-config") == args.end();
+  app.require_subcommand(needs_command ? 1 : 0, 1);
   CommandRunner run;
   AddBuildCommand(app, run);
   AddImageCommands(app, run);
@@ -63,6 +69,12 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
     return kExitUsage;
   }
   CommandContext context(global, out, err, clock);
+  if (print_config) {
+    const absl::StatusOr<v1::ClientConfig> config = context.LoadConfig();
+    if (!config.ok()) return context.Fail(config.status());
+    out << ConfigToYaml(*config);
+    return kExitDone;
+  }
   if (client != nullptr) context.SetFarm(std::move(client));
   return run(context);
 }
