@@ -14,6 +14,5 @@ int main(int argc, char** argv) {
   farm::SystemClock clock;
   const int code = farm::RunProgram(std::vector<std::string>(argv + 1, argv + argc), std::cout,
                                     std::cerr, clock);
-  std::cout.flush();
-  return code;
+  return farm::FinishOutput(std::cout, std::cerr, code);
 }

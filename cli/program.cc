@@ -79,4 +79,13 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
   return run(context);
 }
 
+int FinishOutput(std::ostream& out, std::ostream& err, int code) {
+  errno = 0;
+  out.flush();
+  if (out.good()) return code;
+  // Who closes a pipe early has what it wanted (`farm images | head -1`).
+  if (errno != EPIPE) err << "ERROR: standard output could not be written" << std::endl;
+  return code == kExitDone ? static_cast<int>(kExitFailed) : code;
+}
+
 }  // namespace farm

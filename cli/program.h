@@ -16,6 +16,10 @@ namespace farm {
 int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ostream& err,
                Clock& clock, std::unique_ptr<FarmClient> client = nullptr);
 
+// The last thing: flushes `out`. The exit status, which is that of a failure if some of the output
+// could not be written, though the command itself was `code` kExitDone.
+int FinishOutput(std::ostream& out, std::ostream& err, int code);
+
 }  // namespace farm
 
 #endif  // FARM_CLI_PROGRAM_H_
