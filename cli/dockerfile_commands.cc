@@ -17,7 +17,10 @@
 #include "cli/command.h"
 #include "cli/context_scanner.h"
 #include "cli/dockerfile_call.h"
+#include "cli/exit_code.h"
+#include "cli/interrupts.h"
 #include "cli/registry_credentials.h"
+#include "cli/terminal_text.h"
 #include "dockerfile/parser.h"
 #include "oci/image_config.h"
 #include "oci/platform.h"
@@ -70,14 +73,17 @@ absl::StatusOr<ImageConfig> AssumedConfig(const PlanFlags& flags, const Platform
   return config;
 }
 
-absl::StatusOr<BaseImage> Resolve(const ImageKey& key, FarmClient& client) {
+absl::StatusOr<BaseImage> Resolve(const ImageKey& key, FarmClient& client,
+                                  CommandContext& context) {
   const std::string& name = key.name;
   v1::ResolveImageRequest request;
   request.set_name(name);
   ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
   *request.mutable_platform() = PlatformToProto(platform);
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(name));
-  RETURN_IF_ERROR(AddRegistryCredentials({reference.host()}, *request.mutable_credentials()));
+  AddPullCredentials(
+      {reference.host()}, [&](absl::string_view line) { context.Note(line); },
+      *request.mutable_credentials());
   ASSIGN_OR_RETURN(const v1::ResolveImageResponse response, client.ResolveImage(request),
                    _ << "image " << name);
   BaseImage image;
@@ -108,7 +114,7 @@ absl::StatusOr<Plan> MakePlanOf(const Dockerfile& file, const PlanFlags& flags,
         ASSIGN_OR_RETURN(image.config, AssumedConfig(flags, platform));
       } else {
         absl::StatusOr<BaseImage> found =
-            context.OnFarm([&](FarmClient& farm) { return Resolve(key, farm); });
+            context.OnFarm([&](FarmClient& farm) { return Resolve(key, farm, context); });
         if (absl::IsUnavailable(found.status())) return found.status();  // No line's mistake.
         if (!found.ok()) return UnresolvedImage(file, images, options, key, found.status());
         image = *std::move(found);
@@ -120,7 +126,9 @@ absl::StatusOr<Plan> MakePlanOf(const Dockerfile& file, const PlanFlags& flags,
 
 absl::StatusOr<BuildFiles> ReadFiles(const PlanFlags& flags) {
   FdSource standard_input(0);
-  return ReadBuildFiles(flags.context, flags.file, standard_input);
+  absl::StatusOr<BuildFiles> files = ReadBuildFiles(flags.context, flags.file, standard_input);
+  if (!files.ok()) return AsLocalError(files.status());
+  return files;
 }
 
 absl::StatusOr<Dockerfile> Parse(const absl::StatusOr<BuildFiles>& files) {
@@ -146,6 +154,7 @@ Planned PlanAndLint(const Dockerfile& file, const PlanFlags& flags, const Docker
 }
 
 int RunPlan(const PlanFlags& flags, CommandContext& context) {
+  const Interrupts interrupts;  // A context from standard input is not left behind.
   const absl::StatusOr<BuildFiles> files = ReadFiles(flags);
   const absl::StatusOr<Dockerfile> file = Parse(files);
   Planned planned;
@@ -160,16 +169,19 @@ int RunPlan(const PlanFlags& flags, CommandContext& context) {
     return plan.ok() ? kExitDone : ExitCodeFor(plan.status());
   }
   if (!plan.ok()) return context.Fail(plan.status());
-  for (const std::string& warning : plan->warnings) context.err() << "WARNING: " << warning << "\n";
-  for (const LintWarning& warning : planned.warnings) {
-    context.err() << "WARNING: " << warning.rule << ": " << warning.message << " (line "
-                  << warning.line << ")\n";
+  for (const std::string& warning : plan->warnings) {
+    context.err() << "WARNING: " << HarmlessText(warning) << "\n";
   }
-  context.out() << PlanText(*plan);
+  for (const LintWarning& warning : planned.warnings) {
+    context.err() << "WARNING: " << warning.rule << ": " << HarmlessText(warning.message)
+                  << " (line " << warning.line << ")\n";
+  }
+  context.out() << HarmlessText(PlanText(*plan));
   return kExitDone;
 }
 
 int RunLint(const PlanFlags& flags, CommandContext& context) {
+  const Interrupts interrupts;
   const absl::StatusOr<PlanOptions> options = OptionsOf(flags);
   if (!options.ok()) return context.Fail(options.status());
   const absl::StatusOr<BuildFiles> files = ReadFiles(flags);
@@ -186,7 +198,8 @@ int RunContextList(const PlanFlags& flags, CommandContext& context) {
     ASSIGN_OR_RETURN(options.ignore, ReadContextIgnore(flags.context));
     return ScanContext(flags.context, options);
   };
-  const absl::StatusOr<ScannedContext> scanned = list();
+  absl::StatusOr<ScannedContext> scanned = list();
+  if (!scanned.ok()) scanned = AsLocalError(scanned.status());
   if (flags.format != "json") {
     if (!scanned.ok()) return context.Fail(scanned.status());
     for (const TableEntry& entry : scanned->table.entries()) {
@@ -218,7 +231,8 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
   auto flags = std::make_shared<PlanFlags>();
   CLI::App& plan = *app.add_subcommand("plan", "Show what a build would do, without doing it");
   plan.group("Build");
-  plan.add_option("PATH", flags->context, "directory with the files of the build, or - for none")
+  plan.add_option("PATH", flags->context,
+                  "directory with the files of the build, or - for a tar on standard input")
       ->type_name("PATH|-")
       ->required();
   plan.add_option("-f,--file", flags->file, "Dockerfile [PATH/Dockerfile]; - is standard input")
@@ -254,7 +268,8 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
   flags = std::make_shared<PlanFlags>();
   CLI::App& lint = *app.add_subcommand("lint", "Check a Dockerfile for what is probably not meant");
   lint.group("Build");
-  lint.add_option("PATH", flags->context, "directory with the files of the build, or - for none")
+  lint.add_option("PATH", flags->context,
+                  "directory with the files of the build, or - for a tar on standard input")
       ->type_name("PATH|-")
       ->required();
   lint.add_option("-f,--file", flags->file, "Dockerfile [PATH/Dockerfile]; - is standard input")

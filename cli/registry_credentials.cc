@@ -4,7 +4,9 @@
 #include <utility>
 #include <variant>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "cli/exit_code.h"
 #include "dockerfile/parser.h"
 #include "dockerfile/stage_graph.h"
 #include "oci/docker_credentials.h"
@@ -17,6 +19,30 @@ void AddHost(const std::string& image, std::set<std::string>& hosts) {
   if (const auto reference = Reference::Parse(image); reference.ok()) {
     hosts.insert(reference->host());
   }
+}
+
+absl::Status AddCredential(
+    const std::string& host,
+    google::protobuf::RepeatedPtrField<v1::RegistryCredential>& credentials) {
+  const auto find = [&]() -> absl::StatusOr<std::optional<RegistryCredential>> {
+    ASSIGN_OR_RETURN(const DockerCredentials docker, DockerCredentials::Load());
+    return docker.Find(host);
+  };
+  const absl::StatusOr<std::optional<RegistryCredential>> found = find();
+  if (!found.ok()) {
+    const absl::Status status = Annotate(found.status(), absl::StrCat("credentials for ", host));
+    return AsLocalError(absl::Status(
+        status.code(), absl::StrCat(status.message(), "; run `docker login ", host,
+                                    "`, or mend credsStore and credHelpers in docker's "
+                                    "config.json")));
+  }
+  if (!found->has_value()) return absl::OkStatus();
+  v1::RegistryCredential& credential = *credentials.Add();
+  credential.set_host(host);
+  credential.set_username((*found)->username);
+  credential.set_password((*found)->password);
+  credential.set_identity_token((*found)->identity_token);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -50,18 +76,17 @@ std::set<std::string> RegistryHostsOf(const std::string& dockerfile_name,
 absl::Status AddRegistryCredentials(
     const std::set<std::string>& hosts,
     google::protobuf::RepeatedPtrField<v1::RegistryCredential>& credentials) {
-  if (hosts.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const DockerCredentials docker, DockerCredentials::Load());
-  for (const std::string& host : hosts) {
-    ASSIGN_OR_RETURN(const std::optional<RegistryCredential> found, docker.Find(host));
-    if (!found.has_value()) continue;
-    v1::RegistryCredential& credential = *credentials.Add();
-    credential.set_host(host);
-    credential.set_username(found->username);
-    credential.set_password(found->password);
-    credential.set_identity_token(found->identity_token);
-  }
+  for (const std::string& host : hosts) RETURN_IF_ERROR(AddCredential(host, credentials));
   return absl::OkStatus();
+}
+
+void AddPullCredentials(const std::set<std::string>& hosts,
+                        const std::function<void(absl::string_view line)>& warn,
+                        google::protobuf::RepeatedPtrField<v1::RegistryCredential>& credentials) {
+  for (const std::string& host : hosts) {
+    const absl::Status status = AddCredential(host, credentials);
+    if (!status.ok()) warn(absl::StrCat("warning: ", status.message(), "; going on without"));
+  }
 }
 
 }  // namespace farm
