@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,7 +19,6 @@
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
-#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "cli/build_arguments.h"
 #include "cli/build_files.h"
@@ -218,6 +216,9 @@ class Build {
     if (finished.ok() && !finished->has_error()) written = WriteOutputs(finished->image());
     progress_->Finish();
     progress_.reset();
+    // From here on Ctrl-C ends the program; BuildWith() says where it cancels the build instead.
+    Interrupts interrupts;
+    interrupts_ = &interrupts;
     if (!finished.ok()) {
       if (handle_.cancelled()) return kExitInterrupted;
       return context_.Fail(finished.status());
@@ -230,7 +231,6 @@ class Build {
 
  private:
   void StartProgress() {
-    MutexLock lock(progress_mu_);
     progress_ = MakeProgress({.mode = mode_,
                               .title = "Building",
                               .dockerfile_name = files_.dockerfile_name,
@@ -260,20 +260,8 @@ class Build {
     connecting.join();
     RETURN_IF_ERROR(farm.status());
     RETURN_IF_ERROR(prepared);
-    std::atomic<FarmClient*> current = *farm;
-    Interrupts interrupts([&] {
-      {
-        MutexLock lock(progress_mu_);
-        progress_->Note("cancelling the build; once more Ctrl-C to leave at once");
-      }
-      handle_.Cancel(*current);
-    });
-    return context_.OnFarm(
-        [&](FarmClient& client) {
-          current = &client;
-          return BuildWith(client);
-        },
-        [&] { return handle_.id().empty() && !handle_.cancelled(); });
+    return context_.OnFarm([&](FarmClient& client) { return BuildWith(client); },
+                           [&] { return handle_.id().empty() && !handle_.cancelled(); });
   }
 
   absl::StatusOr<v1::BuildFinished> BuildWith(FarmClient& client) {
@@ -326,6 +314,19 @@ class Build {
     hosts.merge(RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args));
     return AddRegistryCredentials(hosts, *request_.mutable_credentials());
   }
+  absl::StatusOr<v1::BuildFinished> Follow(FarmClient& client) {
+    const Interrupts::Cancellable cancellable(*interrupts_, [&] {
+      progress_->Note("cancelling the build; once more Ctrl-C to leave at once");
+      handle_.Cancel(client);
+    });
+    return FollowBuild(
+        client,
+        [&](const FarmClient::EventHandler& handler) {
+          return client.StartBuild(request_, handler);
+        },
+        *progress_, handle_);
+  }
+
 
   absl::Status Upload(FarmClient& client, bool trust_table) {
     if (files_.context_directory.empty()) return absl::OkStatus();
@@ -416,8 +417,7 @@ class Build {
   BuildFiles files_;
   ScannedContext scanned_;
   BuildHandle handle_;
-  // Replaced by the main thread only; the lock is for the thread that hears Ctrl-C.
-  Mutex progress_mu_;
+  Interrupts* interrupts_ = nullptr;
   std::unique_ptr<Progress> progress_;
 };
 

@@ -13,7 +13,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
 #include "base/errno_status.h"
-#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/version.h"
 
@@ -139,18 +138,6 @@ absl::StatusOr<UniqueFd> OpenSource(const std::string& source) {
   RETURN_IF_ERROR(CopyBytes(from, to, kDownloadBytesMax).status());
   return copy;
 }
-
-class HashSink final : public ByteSink {
- public:
-  absl::Status Write(absl::string_view bytes) override {
-    hash_.Update(bytes);
-    return absl::OkStatus();
-  }
-  Digest Finish() { return hash_.Finish(); }
-
- private:
-  Sha256 hash_;
-};
 
 }  // namespace
 

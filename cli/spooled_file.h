@@ -4,10 +4,26 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/byte_stream.h"
 #include "base/digest.h"
+#include "base/sha256.h"
 #include "base/unique_fd.h"
 
 namespace farm {
+
+// Hashes what is written, and keeps nothing.
+class HashSink final : public ByteSink {
+ public:
+  absl::Status Write(absl::string_view bytes) override {
+    hash_.Update(bytes);
+    return absl::OkStatus();
+  }
+  Digest Finish() { return hash_.Finish(); }
+
+ private:
+  Sha256 hash_;
+};
 
 // A seekable file with bytes from somewhere, at offset 0.
 struct SpooledFile {

@@ -2,7 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <atomic>
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
 #include "base/errno_status.h"
@@ -49,33 +50,45 @@ struct TransferFlags {
 
 using Start = std::function<absl::Status(FarmClient&, const FarmClient::EventHandler&)>;
 
-// Runs one of the farm's streams to its end, shown as a build is. OK: it succeeded.
+// Runs one of the farm's streams to its end, shown as a build is. OK: it succeeded. CANCELLED: by
+// Ctrl-C. An error that the stream itself told has been printed, see ExitCodeOf().
 absl::StatusOr<v1::BuildFinished> Follow(const std::string& title, const TransferFlags& flags,
-                                         CommandContext& context, const Start& start) {
+                                         CommandContext& context, Interrupts& interrupts,
+                                         const Start& start) {
   ProgressOptions options;
   options.title = title;
   ASSIGN_OR_RETURN(options.mode, ParseProgressMode(flags.progress));
   if (flags.quiet) options.mode = ProgressMode::kQuiet;
-  ASSIGN_OR_RETURN(FarmClient* const farm, context.Farm());
+  RETURN_IF_ERROR(context.Farm().status());
   const std::unique_ptr<Progress> progress = MakeProgress(options, context.err(), context.clock());
+  context.SetNote([&](absl::string_view line) { progress->Note(line); });
   BuildHandle handle;
-  std::atomic<FarmClient*> current = farm;
-  Interrupts interrupts([&] { handle.Cancel(*current); });
   absl::StatusOr<v1::BuildFinished> finished = context.OnFarm(
       [&](FarmClient& client) {
-        current = &client;
+        const Interrupts::Cancellable cancellable(interrupts, [&] { handle.Cancel(client); });
         return FollowBuild(
             client, [&](const FarmClient::EventHandler& handler) { return start(client, handler); },
             *progress, handle);
       },
       [&] { return handle.id().empty() && !handle.cancelled(); });
+  context.SetNote(nullptr);
   progress->Finish();
+  if (handle.cancelled() && (!finished.ok() || finished->has_error())) {
+    return absl::CancelledError("cancelled");
+  }
   return finished;
 }
 
-// The exit status for a stream that did not end well; its own report has been printed.
-int ExitCodeOfFinished(const v1::BuildFinished& finished) {
-  return finished.failed_step() != 0 ? kExitFailed : ExitCodeFor(FromErrorDetail(finished.error()));
+// The exit status for a stream that did not end well.
+int ExitCodeOf(const absl::StatusOr<v1::BuildFinished>& finished, CommandContext& context) {
+  if (absl::IsCancelled(finished.status())) return kExitInterrupted;
+  if (!finished.ok()) return context.Fail(finished.status());
+  return finished->failed_step() != 0 ? kExitFailed
+                                      : ExitCodeFor(FromErrorDetail(finished->error()));
+}
+
+bool Succeeded(const absl::StatusOr<v1::BuildFinished>& finished) {
+  return finished.ok() && !finished->has_error();
 }
 
 absl::Status SetPlatform(const std::string& text, v1::Platform& proto) {
@@ -91,7 +104,7 @@ absl::StatusOr<std::string> CanonicalName(const std::string& text) {
   return reference.WithDefaultTag().canonical();
 }
 
-int RunImport(const TransferFlags& flags, CommandContext& context) {
+int RunImport(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   v1::ImportImageRequest request;
   if (!flags.tag.empty()) {
     const absl::StatusOr<std::string> name = CanonicalName(flags.tag);
@@ -106,7 +119,7 @@ int RunImport(const TransferFlags& flags, CommandContext& context) {
   request.set_message(flags.message.empty() ? absl::StrCat("Imported from ", flags.source)
                                             : flags.message);
   const absl::StatusOr<SpooledFile> file = OpenSpooled(flags.source);
-  if (!file.ok()) return context.Fail(file.status());
+  if (!file.ok()) return context.Fail(AsLocalError(file.status()));
   *request.mutable_blob() = DigestToProto(file->digest);
   const absl::Status stored = context.OnFarm([&](FarmClient& farm) -> absl::Status {
     if (lseek(file->fd.get(), 0, SEEK_SET) < 0) return ErrnoStatus(errno, flags.source);
@@ -114,40 +127,59 @@ int RunImport(const TransferFlags& flags, CommandContext& context) {
     return farm.blobs().Put(file->digest, bytes);
   });
   if (!stored.ok()) return context.Fail(stored);
-  const auto finished = Follow("Importing", flags, context,
+  const auto finished = Follow("Importing", flags, context, interrupts,
                                [&](FarmClient& client, const FarmClient::EventHandler& handler) {
                                  return client.ImportImage(request, handler);
                                });
-  if (!finished.ok()) return context.Fail(finished.status());
-  if (finished->has_error()) return ExitCodeOfFinished(*finished);
+  if (!Succeeded(finished)) return ExitCodeOf(finished, context);
   context.out() << "sha256:" << finished->image().config().hash() << std::endl;
   return kExitDone;
 }
 
-int RunPull(const TransferFlags& flags, CommandContext& context) {
+// The digest that names what was pulled, as docker tells it: of an image for several platforms that
+// of its index.
+std::string PulledDigest(const Reference& name, const v1::BuiltImage& image,
+                         CommandContext& context) {
+  if (!name.digest().empty()) return name.digest();
+  const std::string manifest = "sha256:" + image.manifest().hash();
+  v1::InspectImageRequest request;
+  request.set_name(name.WithDefaultTag().canonical());
+  const absl::StatusOr<v1::Image> stored =
+      context.OnFarm([&](FarmClient& farm) { return farm.InspectImage(request); });
+  if (!stored.ok()) return manifest;
+  std::string digest = manifest;
+  for (const std::string& text : stored->repo_digests()) {  // The latest is the last.
+    const auto pinned = Reference::Parse(text);
+    if (pinned.ok() && pinned->RepositoryOnly() == name.RepositoryOnly()) digest = pinned->digest();
+  }
+  return digest;
+}
+
+int RunPull(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   v1::PullImageRequest request;
   const absl::StatusOr<Reference> reference = Reference::Parse(flags.name);
   if (!reference.ok()) return context.Fail(reference.status());
   request.set_name(reference->WithDefaultTag().canonical());
-  absl::Status status;
-  if (!flags.platform.empty()) status = SetPlatform(flags.platform, *request.mutable_platform());
-  if (status.ok())
-    status = AddRegistryCredentials({reference->host()}, *request.mutable_credentials());
-  if (!status.ok()) return context.Fail(status);
-  const auto finished = Follow("Pulling", flags, context,
+  if (!flags.platform.empty()) {
+    const absl::Status status = SetPlatform(flags.platform, *request.mutable_platform());
+    if (!status.ok()) return context.Fail(status);
+  }
+  AddPullCredentials(
+      {reference->host()}, [&](absl::string_view line) { context.Note(line); },
+      *request.mutable_credentials());
+  const auto finished = Follow("Pulling", flags, context, interrupts,
                                [&](FarmClient& client, const FarmClient::EventHandler& handler) {
                                  return client.PullImage(request, handler);
                                });
-  if (!finished.ok()) return context.Fail(finished.status());
-  if (finished->has_error()) return ExitCodeOfFinished(*finished);
+  if (!Succeeded(finished)) return ExitCodeOf(finished, context);
   if (!flags.quiet) {
-    context.out() << "Digest: sha256:" << finished->image().manifest().hash() << "\n";
+    context.out() << "Digest: " << PulledDigest(*reference, finished->image(), context) << "\n";
   }
   context.out() << request.name() << std::endl;
   return kExitDone;
 }
 
-int RunPush(const TransferFlags& flags, CommandContext& context) {
+int RunPush(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   const absl::StatusOr<Reference> reference = Reference::Parse(flags.name);
   if (!reference.ok()) return context.Fail(reference.status());
   v1::PushImageRequest request;
@@ -156,12 +188,11 @@ int RunPush(const TransferFlags& flags, CommandContext& context) {
   const absl::Status status =
       AddRegistryCredentials({reference->host()}, *request.mutable_credentials());
   if (!status.ok()) return context.Fail(status);
-  const auto finished = Follow("Pushing", flags, context,
+  const auto finished = Follow("Pushing", flags, context, interrupts,
                                [&](FarmClient& client, const FarmClient::EventHandler& handler) {
                                  return client.PushImage(request, handler);
                                });
-  if (!finished.ok()) return context.Fail(finished.status());
-  if (finished->has_error()) return ExitCodeOfFinished(*finished);
+  if (!Succeeded(finished)) return ExitCodeOf(finished, context);
   for (const v1::PushedImage& pushed : finished->image().pushed()) {
     const auto name = Reference::Parse(pushed.name());
     context.out() << (name.ok() && !name->tag().empty() ? name->tag() : pushed.name())
@@ -171,7 +202,41 @@ int RunPush(const TransferFlags& flags, CommandContext& context) {
   return kExitDone;
 }
 
-int RunSave(const TransferFlags& flags, CommandContext& context) {
+// True if `name` is the id `hash` or its beginning, and no name that begins by chance like it.
+bool IsId(const std::string& name, const std::string& hash, CommandContext& context) {
+  const absl::string_view digits = absl::StripPrefix(name, "sha256:");
+  if (digits.empty() || !absl::StartsWith(hash, digits)) return false;
+  const auto reference = Reference::Parse(name);
+  if (!reference.ok() || digits.size() != name.size()) return true;
+  v1::InspectImageRequest request;
+  request.set_name(name);
+  const absl::StatusOr<v1::Image> image =
+      context.OnFarm([&](FarmClient& farm) { return farm.InspectImage(request); });
+  const std::string tag = reference->WithDefaultTag().familiar();
+  return !image.ok() || std::count(image->tags().begin(), image->tags().end(), tag) == 0;
+}
+
+// Adds an image to those of an archive, where each stands once with all of its names. An image that
+// was named by its id or digest has none there, as docker has it.
+void AddStored(const v1::BuildFinished& finished, const std::string& name,
+               std::vector<StoredImage>& images) {
+  const v1::BuiltImage& image = finished.image();
+  auto stored = std::find_if(images.begin(), images.end(), [&](const StoredImage& other) {
+    return other.manifest.hash() == image.manifest().hash();
+  });
+  if (stored == images.end()) {
+    stored = images.insert(images.end(),
+                           {.manifest = image.manifest(), .config = image.config(), .names = {}});
+  }
+  const auto reference = Reference::Parse(name);
+  if (!reference.ok() || !reference->digest().empty()) return;
+  const std::string full = reference->WithDefaultTag().canonical();
+  if (std::count(stored->names.begin(), stored->names.end(), full) == 0) {
+    stored->names.push_back(full);
+  }
+}
+
+int RunSave(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   if (flags.output == "-" && isatty(1) == 1) {
     return context.Fail(absl::InvalidArgumentError(
         "refusing to write an archive to a terminal; use -o FILE or redirect"));
@@ -180,21 +245,13 @@ int RunSave(const TransferFlags& flags, CommandContext& context) {
   for (const std::string& name : flags.names) {
     v1::ExportImageRequest request;
     request.set_name(name);
-    const auto finished = Follow("Exporting", flags, context,
+    const auto finished = Follow("Exporting", flags, context, interrupts,
                                  [&](FarmClient& client, const FarmClient::EventHandler& handler) {
                                    return client.ExportImage(request, handler);
                                  });
-    if (!finished.ok()) return context.Fail(finished.status());
-    if (finished->has_error()) return ExitCodeOfFinished(*finished);
-    StoredImage image = {.manifest = finished->image().manifest(),
-                         .config = finished->image().config(),
-                         .names = {}};
-    // An image named by its id has no name in the archive, as docker has it.
-    const std::string id = "sha256:" + image.config.hash();
-    const auto reference = Reference::Parse(name);
-    const bool is_id = absl::StrContains(id, name);
-    if (!is_id && reference.ok() && reference->digest().empty()) image.names.push_back(name);
-    images.push_back(std::move(image));
+    if (!Succeeded(finished)) return ExitCodeOf(finished, context);
+    AddStored(*finished, IsId(name, finished->image().config().hash(), context) ? "" : name,
+              images);
   }
   const absl::Status status = context.OnFarm(
       [&](FarmClient& farm) {
@@ -205,18 +262,6 @@ int RunSave(const TransferFlags& flags, CommandContext& context) {
       [&] { return MayWriteAgain(flags.output); });
   return status.ok() ? kExitDone : context.Fail(status);
 }
-
-class HashSink final : public ByteSink {
- public:
-  absl::Status Write(absl::string_view bytes) override {
-    hash_.Update(bytes);
-    return absl::OkStatus();
-  }
-  Digest Finish() { return hash_.Finish(); }
-
- private:
-  Sha256 hash_;
-};
 
 // Uploads an image of an archive and says what it is made of.
 absl::StatusOr<v1::LoadImageRequest> UploadImage(const ArchiveReader& archive, size_t index,
@@ -251,9 +296,9 @@ absl::StatusOr<v1::LoadImageRequest> UploadImage(const ArchiveReader& archive, s
   return request;
 }
 
-int RunLoad(const TransferFlags& flags, CommandContext& context) {
+int RunLoad(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   absl::StatusOr<SpooledFile> file = OpenSpooled(flags.input);
-  if (!file.ok()) return context.Fail(file.status());
+  if (!file.ok()) return context.Fail(AsLocalError(file.status()));
   const absl::StatusOr<std::unique_ptr<ArchiveReader>> archive =
       ArchiveReader::Open(std::move(file->fd));
   if (!archive.ok()) return context.Fail(Annotate(archive.status(), flags.input));
@@ -261,12 +306,11 @@ int RunLoad(const TransferFlags& flags, CommandContext& context) {
     const auto request =
         context.OnFarm([&](FarmClient& farm) { return UploadImage(**archive, i, farm.blobs()); });
     if (!request.ok()) return context.Fail(request.status());
-    const auto finished = Follow("Loading", flags, context,
+    const auto finished = Follow("Loading", flags, context, interrupts,
                                  [&](FarmClient& client, const FarmClient::EventHandler& handler) {
                                    return client.LoadImage(*request, handler);
                                  });
-    if (!finished.ok()) return context.Fail(finished.status());
-    if (finished->has_error()) return ExitCodeOfFinished(*finished);
+    if (!Succeeded(finished)) return ExitCodeOf(finished, context);
     for (const Reference& name : (*archive)->images()[i].names) {
       context.out() << "Loaded image: " << name.WithDefaultTag().familiar() << "\n";
     }
@@ -282,12 +326,15 @@ int RunLoad(const TransferFlags& flags, CommandContext& context) {
 
 void AddTransferCommands(CLI::App& app, CommandRunner& run) {
   const auto add = [&app, &run](const char* name, const char* what,
-                                int (*body)(const TransferFlags&, CommandContext&),
+                                int (*body)(const TransferFlags&, CommandContext&, Interrupts&),
                                 const std::shared_ptr<TransferFlags>& flags) -> CLI::App& {
     CLI::App& command = *app.add_subcommand(name, what);
     command.group("Images");
     command.callback([flags, body, &run] {
-      run = [flags, body](CommandContext& context) { return body(*flags, context); };
+      run = [flags, body](CommandContext& context) {
+        Interrupts interrupts;
+        return body(*flags, context, interrupts);
+      };
     });
     command.add_option("--progress", flags->progress, "auto, tty, plain or rawjson")
         ->type_name("MODE")
