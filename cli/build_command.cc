@@ -32,6 +32,7 @@
 #include "cli/interrupts.h"
 #include "cli/progress.h"
 #include "cli/registry_credentials.h"
+#include "cli/terminal_text.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
 #include "rpc/status.h"
@@ -117,8 +118,22 @@ absl::StatusOr<std::vector<BuildOutput>> MakeOutputs(const BuildFlags& flags) {
     if (output.type == BuildOutput::Type::kRegistry && output.names.empty() && flags.tags.empty()) {
       return absl::InvalidArgumentError("a push needs a name: give the image one with -t");
     }
+    RETURN_IF_ERROR(CheckBuildOutput(output));
   }
   return outputs;
+}
+
+// The names that type=image,name=... gives the image, besides -t.
+absl::Status AddNamesOf(const BuildOutput& output, v1::StartBuildRequest& request) {
+  if (output.type != BuildOutput::Type::kImage && !output.push) return absl::OkStatus();
+  for (const std::string& name : output.names) {
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(name),
+                     _ << "invalid name \"" << name << "\"");
+    const std::string tag = reference.WithDefaultTag().canonical();
+    const auto& tags = request.tags();
+    if (std::find(tags.begin(), tags.end(), tag) == tags.end()) request.add_tags(tag);
+  }
+  return absl::OkStatus();
 }
 
 // All of the request that the flags say. INVALID_ARGUMENT: a flag is wrong.
@@ -140,6 +155,9 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
           absl::StrCat("invalid tag \"", tag, "\": a digest can't be given to an image"));
     }
     request.add_tags(reference.WithDefaultTag().canonical());
+  }
+  for (const BuildOutput& output : outputs) {
+    RETURN_IF_ERROR(AddNamesOf(output, request));
   }
   request.set_no_cache(flags.no_cache);
   request.set_pull(flags.pull);
@@ -198,9 +216,12 @@ class Build {
       context_.err() << "See 'farm build --help'." << std::endl;
       return kExitUsage;
     }
+    // From here on Ctrl-C ends the program; BuildWith() says where it cancels the build instead.
+    Interrupts interrupts;
+    interrupts_ = &interrupts;
     FdSource standard_input(0);
     absl::StatusOr<BuildFiles> files = ReadBuildFiles(flags_.context, flags_.file, standard_input);
-    if (!files.ok()) return context_.Fail(files.status());
+    if (!files.ok()) return context_.Fail(AsLocalError(files.status()));
     files_ = *std::move(files);
     if (call_.method != DockerfileCall::Method::kBuild) {
       PlanOptions options;
@@ -209,16 +230,20 @@ class Build {
       options.platform = request_.platform();
       return RunDockerfileCall(call_, files_, options, context_.out(), context_.err());
     }
+    for (const std::string* file : {&flags_.iidfile, &flags_.metadata_file}) {
+      // Of an earlier build: who reads it after this one has failed would take it for its result.
+      const absl::Status removed = RemoveOutputFile(*file);
+      if (!removed.ok()) return context_.Fail(removed);
+    }
     StartProgress();
+    context_.SetNote([&](absl::string_view line) { progress_->Note(line); });
     const absl::Time start = context_.clock().Now();
     const absl::StatusOr<v1::BuildFinished> finished = BuildOnFarm();
     absl::Status written;
     if (finished.ok() && !finished->has_error()) written = WriteOutputs(finished->image());
+    context_.SetNote(nullptr);
     progress_->Finish();
     progress_.reset();
-    // From here on Ctrl-C ends the program; BuildWith() says where it cancels the build instead.
-    Interrupts interrupts;
-    interrupts_ = &interrupts;
     if (!finished.ok()) {
       if (handle_.cancelled()) return kExitInterrupted;
       return context_.Fail(finished.status());
@@ -245,6 +270,10 @@ class Build {
     if (flags_.quiet) mode_ = ProgressMode::kQuiet;
     ASSIGN_OR_RETURN(call_, DockerfileCall::Parse(flags_.check ? "check" : flags_.call));
     ASSIGN_OR_RETURN(outputs_, MakeOutputs(flags_));
+    for (const std::string* file : {&flags_.iidfile, &flags_.metadata_file}) {
+      if (file->empty()) continue;
+      RETURN_IF_ERROR(CheckOutputFile(*file));
+    }
     ASSIGN_OR_RETURN(request_, MakeRequest(flags_, outputs_));
     return absl::OkStatus();
   }
@@ -268,12 +297,7 @@ class Build {
     for (int attempt = 1;; ++attempt) {
       absl::Status status = Upload(client, /*trust_table=*/attempt == 1);
       if (status.ok()) {
-        absl::StatusOr<v1::BuildFinished> finished = FollowBuild(
-            client,
-            [&](const FarmClient::EventHandler& handler) {
-              return client.StartBuild(request_, handler);
-            },
-            *progress_, handle_);
+        absl::StatusOr<v1::BuildFinished> finished = Follow(client);
         if (finished.ok() || !absl::IsFailedPrecondition(finished.status())) return finished;
         status = finished.status();
         if (attempt == kAttemptsMax || handle_.cancelled()) return status;
@@ -290,30 +314,6 @@ class Build {
     }
   }
 
-  absl::Status Scan() {
-    if (files_.context_directory.empty()) return absl::OkStatus();
-    const int task = progress_->BeginTask("[internal] load build context");
-    ScanOptions options;
-    options.ignore = files_.ignore;
-    options.stat_cache_path = StatCachePath(files_.context_directory, files_.ignore_text);
-    absl::StatusOr<ScannedContext> scanned = ScanContext(files_.context_directory, options);
-    if (scanned.ok()) {
-      progress_->UpdateTask(task, absl::StrCat(WithThousands(scanned->files), " files, ",
-                                               HumanSize(scanned->files_bytes)));
-      scanned_ = *std::move(scanned);
-      *request_.mutable_context_table() = DigestToProto(scanned_.table_digest);
-    }
-    progress_->EndTask(task, scanned.status());
-    return scanned.status();
-  }
-
-  absl::Status AddCredentials() {
-    std::set<std::string> hosts = PushHosts(outputs_, request_);
-    const std::map<std::string, std::string> args(request_.build_args().begin(),
-                                                  request_.build_args().end());
-    hosts.merge(RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args));
-    return AddRegistryCredentials(hosts, *request_.mutable_credentials());
-  }
   absl::StatusOr<v1::BuildFinished> Follow(FarmClient& client) {
     const Interrupts::Cancellable cancellable(*interrupts_, [&] {
       progress_->Note("cancelling the build; once more Ctrl-C to leave at once");
@@ -327,6 +327,39 @@ class Build {
         *progress_, handle_);
   }
 
+  absl::Status Scan() {
+    if (files_.context_directory.empty()) return absl::OkStatus();
+    const int task = progress_->BeginTask("[internal] load build context");
+    ScanOptions options;
+    options.ignore = files_.ignore;
+    // What was just unpacked has a new place and new times in each build.
+    if (files_.unpacked == nullptr) {
+      options.stat_cache_path = StatCachePath(files_.context_directory, files_.ignore_text);
+    }
+    absl::StatusOr<ScannedContext> scanned = ScanContext(files_.context_directory, options);
+    if (!scanned.ok()) scanned = AsLocalError(scanned.status());
+    if (scanned.ok()) {
+      progress_->UpdateTask(task, absl::StrCat(WithThousands(scanned->files), " files, ",
+                                               HumanSize(scanned->files_bytes)));
+      scanned_ = *std::move(scanned);
+      *request_.mutable_context_table() = DigestToProto(scanned_.table_digest);
+    }
+    progress_->EndTask(task, scanned.status());
+    return scanned.status();
+  }
+
+  absl::Status AddCredentials() {
+    const std::set<std::string> push_hosts = PushHosts(outputs_, request_);
+    RETURN_IF_ERROR(AddRegistryCredentials(push_hosts, *request_.mutable_credentials()));
+    const std::map<std::string, std::string> args(request_.build_args().begin(),
+                                                  request_.build_args().end());
+    std::set<std::string> hosts = RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args);
+    for (const std::string& host : push_hosts) hosts.erase(host);
+    AddPullCredentials(
+        hosts, [&](absl::string_view line) { progress_->Note(line); },
+        *request_.mutable_credentials());
+    return absl::OkStatus();
+  }
 
   absl::Status Upload(FarmClient& client, bool trust_table) {
     if (files_.context_directory.empty()) return absl::OkStatus();
@@ -358,14 +391,14 @@ class Build {
       progress_->EndTask(task, status);
       RETURN_IF_ERROR(status) << "output";
     }
-    if (!flags_.iidfile.empty()) {
-      RETURN_IF_ERROR(WriteFileAtomically(flags_.iidfile, ImageId(image))) << "--iidfile";
-    }
-    if (!flags_.metadata_file.empty()) {
-      RETURN_IF_ERROR(WriteFileAtomically(flags_.metadata_file, Metadata(image)))
-          << "--metadata-file";
-    }
+    RETURN_IF_ERROR(WriteText(flags_.iidfile, ImageId(image))) << "--iidfile";
+    RETURN_IF_ERROR(WriteText(flags_.metadata_file, Metadata(image))) << "--metadata-file";
     return absl::OkStatus();
+  }
+
+  static absl::Status WriteText(const std::string& path, const std::string& text) {
+    if (path.empty()) return absl::OkStatus();
+    return WriteOutputFile(path, [&](ByteSink& sink) { return sink.Write(text); });
   }
 
   static std::string ImageId(const v1::BuiltImage& image) {
@@ -395,15 +428,15 @@ class Build {
       context_.out() << ImageId(image) << std::endl;
       return;
     }
-    if (mode_ == ProgressMode::kRawJson) return;
+    if (mode_ == ProgressMode::kRawJson || mode_ == ProgressMode::kQuiet) return;
     std::string text = absl::StrCat("built ", ImageId(image).substr(0, 19));
     if (!image.tags().empty()) absl::StrAppend(&text, " ", absl::StrJoin(image.tags(), " "));
     absl::StrAppend(&text, " in ", Seconds(elapsed), " (", image.steps_ran(), " steps run, ",
                     image.steps_cached(), " cached)");
-    context_.err() << text << "\n";
+    context_.err() << HarmlessText(text) << "\n";
     for (const v1::PushedImage& pushed : image.pushed()) {
-      context_.err() << "pushed " << pushed.name() << "@sha256:" << pushed.manifest().hash()
-                     << "\n";
+      context_.err() << "pushed " << HarmlessLine(pushed.name(), false)
+                     << "@sha256:" << pushed.manifest().hash() << "\n";
     }
     context_.err().flush();
   }
@@ -466,7 +499,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
     command.add_option(names, values, what)->type_name(type)->allow_extra_args(false)->take_all();
   };
   command
-      .add_option("PATH", flags->context, "directory with the files of the build, or - for none")
+      .add_option("PATH", flags->context,
+                  "directory with the files of the build, or - for a tar on standard input")
       ->type_name("PATH|-")
       ->required();
   text("-f,--file", flags->file, "FILE", "Dockerfile [PATH/Dockerfile]; - is standard input");
@@ -518,7 +552,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
       "  farm build -t app .\n"
       "  farm build -t app -f app.Dockerfile --build-arg VERSION=1.2 --target run .\n"
       "  farm build --push -t registry.example.com/team/app:1.2 .\n"
-      "  farm build -o out .                  the files of the result, without an image");
+      "  farm build -o out .                  the files of the result, without an image\n"
+      "  farm build - < context.tar           files, or a Dockerfile, from a pipe");
   command.callback([flags, refused, &run] {
     run = [flags, refused](CommandContext& context) {
       if (!refused->empty()) {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,10 +11,12 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -24,6 +27,8 @@
 #include "base/suggestion.h"
 #include "base/unique_fd.h"
 #include "cli/blob_source.h"
+#include "cli/exit_code.h"
+#include "cli/temporaries.h"
 #include "layer/applier.h"
 #include "oci/image_config.h"
 #include "oci/layout_writer.h"
@@ -36,6 +41,8 @@ namespace farm {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kDockerWordsBytesMax = 4 << 10;
 
 using Type = BuildOutput::Type;
 
@@ -97,39 +104,83 @@ BlobOpener OpenerOf(BlobStore& blobs) {
   };
 }
 
-// Feeds an archive to `docker load`, whose words go to standard error.
+// Tells whose fault a failed write is: what goes wrong here is the person's, what the bytes come
+// from is the farm's.
+class LocalSink final : public ByteSink {
+ public:
+  explicit LocalSink(int fd) : sink_(fd) {}
+  absl::Status Write(absl::string_view bytes) override { return AsLocalError(sink_.Write(bytes)); }
+
+ private:
+  FdSink sink_;
+};
+
+// The same the other way round, for what writes files by itself: remembers that reading failed.
+class FarmSource final : public ByteSource {
+ public:
+  FarmSource(std::unique_ptr<ByteSource> source, bool& failed)
+      : source_(std::move(source)), failed_(failed) {}
+  absl::StatusOr<size_t> Read(char* buffer, size_t size) override {
+    absl::StatusOr<size_t> count = source_->Read(buffer, size);
+    if (!count.ok()) failed_ = true;
+    return count;
+  }
+
+ private:
+  const std::unique_ptr<ByteSource> source_;
+  bool& failed_;
+};
+
+std::string FindInPath(absl::string_view program) {
+  const char* path = std::getenv("PATH");
+  for (const absl::string_view directory : absl::StrSplit(path == nullptr ? "" : path, ':')) {
+    std::string file = absl::StrCat(directory.empty() ? "." : directory, "/", program);
+    if (access(file.c_str(), X_OK) == 0) return file;
+  }
+  return "";
+}
+
+// What `docker load` said; it is kept from the picture of the build.
+std::string WordsIn(int fd) {
+  std::string words(kDockerWordsBytesMax, 0);
+  const ssize_t length = pread(fd, words.data(), words.size(), 0);
+  words.resize(std::max<ssize_t>(0, length));
+  return std::string(absl::StripAsciiWhitespace(words));
+}
+
+// Feeds an archive to `docker load`.
 absl::Status LoadIntoDocker(const std::function<absl::Status(ByteSink&)>& write) {
   int ends[2] = {-1, -1};
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
   UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
+  const UniqueFd words(memfd_create("docker-load", MFD_CLOEXEC));
+  if (!words.valid()) return ErrnoStatus(errno, "memfd_create");
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, read_end.get(), 0);
-  posix_spawn_file_actions_adddup2(&actions, 2, 1);
+  posix_spawn_file_actions_adddup2(&actions, words.get(), 1);
+  posix_spawn_file_actions_adddup2(&actions, words.get(), 2);
   std::string name = "docker";
   std::string verb = "load";
   char* args[] = {name.data(), verb.data(), nullptr};
   pid_t pid = -1;
   const int error = posix_spawnp(&pid, "docker", &actions, nullptr, args, environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (error == ENOENT) {
-    return absl::NotFoundError(
-        "--load needs the docker program in $PATH; --output type=docker,dest=FILE writes an "
-        "archive instead");
-  }
-  if (error != 0) return ErrnoStatus(error, "docker load");
+  if (error != 0) return AsLocalError(ErrnoStatus(error, "docker load"));
   read_end.Reset();
-  FdSink sink(write_end.get());
+  LocalSink sink(write_end.get());
   const absl::Status written = write(sink);
   write_end.Reset();
   int state = 0;
   while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
   }
   if (!WIFEXITED(state) || WEXITSTATUS(state) != 0) {
-    return absl::UnavailableError(
+    const std::string said = WordsIn(words.get());
+    return AsLocalError(absl::UnknownError(
         absl::StrCat("docker load ended with status ",
-                     WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state)));
+                     WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state),
+                     said.empty() ? "" : ":\n", said)));
   }
   return written;
 }
@@ -138,13 +189,45 @@ absl::Status Unpack(const v1::BuiltImage& image, const std::string& dest, BlobSt
   ASSIGN_OR_RETURN(const Digest digest, DigestFromProto(image.flattened()));
   std::error_code error;
   fs::create_directories(dest, error);
-  if (error) return ErrnoStatus(error.value(), dest);
+  if (error) return AsLocalError(ErrnoStatus(error.value(), dest));
   const UniqueFd directory(open(dest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid()) return ErrnoStatus(errno, dest);
-  ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> tar, OpenBlob(blobs, digest));
+  if (!directory.valid()) return AsLocalError(ErrnoStatus(errno, dest));
+  ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> blob, OpenBlob(blobs, digest));
+  bool farm_failed = false;
+  FarmSource tar(std::move(blob), farm_failed);
+  // As BuildKit does it: the files are the caller's, with their modes.
   ExtractOptions options;
   options.restore_owner = geteuid() == 0;
-  return ExtractTar(*tar, directory.get(), options);
+  options.owner = {.uid = geteuid(), .gid = getegid()};
+  absl::Status status = ExtractTar(tar, directory.get(), options);
+  return farm_failed ? status : AsLocalError(std::move(status));
+}
+
+absl::Status WriteDirectory(const ArchiveImage& image, const std::string& dest, BlobStore& blobs) {
+  bool farm_failed = false;
+  const BlobOpener open = [&](const Descriptor& blob,
+                              int64_t offset) -> absl::StatusOr<std::unique_ptr<ByteSource>> {
+    ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> source, OpenBlob(blobs, blob.digest, offset));
+    return std::make_unique<FarmSource>(std::move(source), farm_failed);
+  };
+  absl::Status status = WriteOciDirectory({image}, open, dest);
+  return farm_failed ? status : AsLocalError(std::move(status));
+}
+
+absl::Status CheckDirectory(const std::string& path) {
+  // What is missing will be made in the nearest directory that is there.
+  fs::path at = fs::absolute(path).lexically_normal();
+  std::error_code error;
+  while (!fs::exists(fs::symlink_status(at, error)) && at.has_relative_path()) {
+    at = at.parent_path();
+  }
+  struct stat info {};
+  if (stat(at.c_str(), &info) != 0) return ErrnoStatus(errno, at.string());
+  if (!S_ISDIR(info.st_mode)) return ErrnoStatus(ENOTDIR, at.string());
+  if (faccessat(AT_FDCWD, at.c_str(), W_OK, AT_EACCESS) != 0) {
+    return ErrnoStatus(errno, at.string());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -198,13 +281,44 @@ absl::StatusOr<BuildOutput> ParseBuildOutput(absl::string_view text) {
   }
   if (!has_type) return BadOutput(text, "type=... is missing");
   if (output.type == Type::kImage && output.push) output.type = Type::kRegistry;
-  const bool writes_file =
-      output.type == Type::kTar || output.type == Type::kLocal || output.type == Type::kOci;
-  if (writes_file && output.dest.empty()) return BadOutput(text, "dest=... is missing");
+  const bool writes_archive =
+      output.type == Type::kTar || output.type == Type::kDocker || output.type == Type::kOci;
+  if (writes_archive && output.dest.empty() && !output.as_directory) output.dest = "-";
+  if (output.type == Type::kLocal && output.dest.empty()) {
+    return BadOutput(text, "dest=... is missing");
+  }
+  if (output.as_directory && (output.dest.empty() || output.dest == "-")) {
+    return BadOutput(text, "tar=false needs dest=DIRECTORY");
+  }
   if (output.type == Type::kLocal && output.dest == "-") {
     return BadOutput(text, "a directory can't be written to standard output; use type=tar");
   }
   return output;
+}
+
+absl::Status CheckBuildOutput(const BuildOutput& output) {
+  switch (output.type) {
+    case Type::kImage:
+    case Type::kRegistry:
+      return absl::OkStatus();
+    case Type::kDocker:
+      if (!output.dest.empty()) break;
+      if (!FindInPath("docker").empty()) return absl::OkStatus();
+      return absl::InvalidArgumentError(
+          "--load needs the docker program in $PATH; --output type=docker,dest=FILE writes an "
+          "archive instead");
+    case Type::kLocal:
+      RETURN_IF_ERROR(CheckDirectory(output.dest)) << "output";
+      return absl::OkStatus();
+    default:
+      break;
+  }
+  if (output.as_directory) {
+    RETURN_IF_ERROR(CheckDirectory(output.dest)) << "output";
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(CheckOutputFile(output.dest)) << "output";
+  return absl::OkStatus();
 }
 
 v1::Export ExportOf(const BuildOutput& output) {
@@ -256,7 +370,7 @@ absl::Status WriteBuildOutput(const BuildOutput& output, int index, const v1::Bu
       return absl::OkStatus();
     case Type::kOci: {
       ASSIGN_OR_RETURN(const ArchiveImage loaded, LoadImage(stored, blobs));
-      if (output.as_directory) return WriteOciDirectory({loaded}, OpenerOf(blobs), output.dest);
+      if (output.as_directory) return WriteDirectory(loaded, output.dest, blobs);
       return WriteOutputFile(output.dest, [&](ByteSink& sink) {
         return WriteOciTar({loaded}, OpenerOf(blobs), sink);
       });
@@ -283,33 +397,61 @@ bool MayWriteAgain(const std::string& path) {
          (stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode) || S_ISDIR(info.st_mode));
 }
 
+absl::Status CheckOutputFile(const std::string& path) {
+  if (path == "-") {
+    if (isatty(1) != 1) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "refusing to write an archive to a terminal; redirect it, or name a file");
+  }
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    if (S_ISDIR(info.st_mode)) return ErrnoStatus(EISDIR, path);
+    if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) return ErrnoStatus(errno, path);
+    return absl::OkStatus();
+  }
+  const fs::path parent = fs::path(path).parent_path();
+  const std::string directory = parent.empty() ? "." : parent.string();
+  if (stat(directory.c_str(), &info) != 0) return ErrnoStatus(errno, directory);
+  if (!S_ISDIR(info.st_mode)) return ErrnoStatus(ENOTDIR, directory);
+  if (faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
+    return ErrnoStatus(errno, directory);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RemoveOutputFile(const std::string& path) {
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return absl::OkStatus();
+  if (unlink(path.c_str()) == 0) return absl::OkStatus();
+  return AsLocalError(ErrnoStatus(errno, path));
+}
+
 absl::Status WriteOutputFile(const std::string& path,
                              const std::function<absl::Status(ByteSink&)>& write) {
   if (path == "-") {
-    if (isatty(1) == 1) {
-      return absl::InvalidArgumentError(
-          "refusing to write an archive to a terminal; redirect it, or name a file");
-    }
-    FdSink sink(1);
+    RETURN_IF_ERROR(CheckOutputFile(path));
+    LocalSink sink(1);
     return write(sink);
   }
   struct stat info {};
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {  // /dev/stdout, a fifo, ...
-    const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(errno, path);
-    FdSink sink(fd.get());
+  // A rename would put a file in the place of /dev/stdout, a fifo or a link.
+  if (lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (!fd.valid()) return AsLocalError(ErrnoStatus(errno, path));
+    LocalSink sink(fd.get());
     return write(sink);
   }
-  const std::string temporary = absl::StrCat(path, ".", getpid(), ".tmp");
-  const UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!fd.valid()) return ErrnoStatus(errno, path);
-  FdSink sink(fd.get());
-  absl::Status status = write(sink);
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
-    status = ErrnoStatus(errno, path);
+  ScopedTemporary temporary(absl::StrCat(path, ".", getpid(), ".tmp"));
+  unlink(temporary.path().c_str());  // Of a process before us that was killed.
+  const UniqueFd fd(open(temporary.path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (!fd.valid()) return AsLocalError(ErrnoStatus(errno, path));
+  LocalSink sink(fd.get());
+  RETURN_IF_ERROR(write(sink));
+  if (rename(temporary.path().c_str(), path.c_str()) != 0) {
+    return AsLocalError(ErrnoStatus(errno, path));
   }
-  if (!status.ok()) unlink(temporary.c_str());
-  return status;
+  temporary.Keep();
+  return absl::OkStatus();
 }
 
 }  // namespace farm

@@ -19,32 +19,36 @@ struct BuildOutput {
     kImage,     // the farm's image store
     kRegistry,  // pushed to registries
     kOci,       // an OCI layout, as a tar or directory
-    kDocker,    // a `docker load` archive; without `dest` it goes into `docker load`
+    kDocker,    // a `docker load` archive; without `dest` (--load) it goes into `docker load`
     kTar,       // the root file system
     kLocal,     // the same, unpacked
   };
   Type type = Type::kImage;
   std::string dest;                // file or directory, "-" for standard output, "" for none
   std::vector<std::string> names;  // in place of the build's tags
-  bool push = false;               // kImage: into the registries too
+  bool push = false;               // of type=image,push=true: it has a name in the farm, too
   bool as_directory = false;       // kOci: tar=false
   std::string compression;         // "", "gzip", "zstd", "uncompressed"
 
   friend bool operator==(const BuildOutput&, const BuildOutput&) = default;
 };
 
-// From "type=oci,dest=image.tar", or a directory alone, or "-" (a tar on standard output).
-// INVALID_ARGUMENT says which types and keys there are.
+// From "type=oci,dest=image.tar", or a directory alone, or "-" (a tar on standard output). An
+// archive without dest= goes to standard output. INVALID_ARGUMENT says which types and keys there
+// are.
 absl::StatusOr<BuildOutput> ParseBuildOutput(absl::string_view text);
+
+// OK if, as far as can be told before the build, the output can be written: a place for its file,
+// no terminal that would get an archive, the docker program.
+absl::Status CheckBuildOutput(const BuildOutput& output);
 
 // What the farm must do for an output.
 v1::Export ExportOf(const BuildOutput& output);
 
 // Writes the files of an output whose build has succeeded: of the build's export `index`. `tags`
 // are the build's. Nothing for kImage and kRegistry, which the farm has done.
-//   NOT_FOUND            the docker program, for kDocker without `dest`
 //   INVALID_ARGUMENT     a name
-//   and errors of the file system and the farm
+//   and errors of the file system and docker (see AsLocalError()), and of the farm
 absl::Status WriteBuildOutput(const BuildOutput& output, int index, const v1::BuiltImage& image,
                               const std::vector<std::string>& tags, FarmClient& client);
 
@@ -60,7 +64,16 @@ absl::Status WriteDockerArchive(const std::vector<StoredImage>& images, BlobStor
 // False if what a failed write has left at `path` can't be taken back: standard output, a pipe.
 bool MayWriteAgain(const std::string& path);
 
-// A file that appears under `path` only once it was written whole, or standard output for "-".
+// OK if WriteOutputFile() could open `path` now, else the error that a person needs to see.
+absl::Status CheckOutputFile(const std::string& path);
+
+// Removes a regular file that an earlier run may have left at `path`, and nothing else. OK if there
+// is none.
+absl::Status RemoveOutputFile(const std::string& path);
+
+// A file that appears under `path` only once it was written whole, or standard output for "-". What
+// is there and is no regular file (a device, a fifo, a link to something) is written to, never
+// replaced. Errors of the file system, as local ones (cli/exit_code.h), and those of `write`.
 absl::Status WriteOutputFile(const std::string& path,
                              const std::function<absl::Status(ByteSink&)>& write);
 

@@ -1,29 +1,43 @@
 // Whole commands over a fake farm, from the arguments to the exit status.
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "base/byte_stream.h"
+#include "base/digest_proto.h"
 #include "base/sha256.h"
+#include "base/status_macros.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
+#include "base/unique_fd.h"
 #include "cli/build_output.h"
 #include "cli/exit_code.h"
 #include "cli/program.h"
 #include "cli/testing/fake_farm_client.h"
 #include "layer/table.h"
+#include "layer/testing/tar_builder.h"
+#include "oci/archive_reader.h"
+#include "oci/image_config.h"
+#include "oci/manifest.h"
 
 namespace farm {
 namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
@@ -34,7 +48,10 @@ class CommandTest : public ::testing::Test {
     std::string pattern = ::testing::TempDir() + "/farm-command-XXXXXX";
     dir_ = mkdtemp(pattern.data());
     setenv("HOME", dir_.c_str(), 1);
-    unsetenv("XDG_CACHE_HOME");
+    for (const char* name :
+         {"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "FARM_ADDR", "NO_COLOR", "BUILDKIT_PROGRESS"}) {
+      unsetenv(name);
+    }
     unsetenv("DOCKER_CONFIG");
     for (const char* name : {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY",
                              "no_proxy", "ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy"}) {
@@ -94,6 +111,21 @@ class BuildCommandTest : public CommandTest {
   }
 
   std::shared_ptr<std::vector<v1::StartBuildRequest>> requests_;
+};
+
+// Its standard input is what the test says.
+class StandardInput {
+ public:
+  explicit StandardInput(const std::string& bytes) : saved_(dup(0)) {
+    const UniqueFd file(memfd_create("stdin", MFD_CLOEXEC));
+    EXPECT_OK(FdSink(file.get()).Write(bytes));
+    lseek(file.get(), 0, SEEK_SET);
+    dup2(file.get(), 0);
+  }
+  ~StandardInput() { dup2(saved_.get(), 0); }
+
+ private:
+  const UniqueFd saved_;
 };
 
 // ---- usage
@@ -291,6 +323,223 @@ TEST_F(BuildCommandTest, AMissingDockerfileIsTheErrorOfDocker) {
   EXPECT_THAT(err_.str(), HasSubstr("open Dockerfile: no such file or directory"));
 }
 
+// ---- what is written
+
+TEST_F(BuildCommandTest, AnIidfileThatIsNoRegularFileIsWrittenToAndNeverReplaced) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Success()};
+  const fs::path target = dir_ / "target", link = dir_ / "link", pipe = dir_ / "pipe";
+  std::ofstream(target) << "of before, and longer than what comes ................................";
+  fs::create_symlink(target, link);
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const UniqueFd reader(open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  EXPECT_EQ(Build({"-q", "--iidfile", link, "--metadata-file", pipe}), kExitDone) << err_.str();
+  const std::string id = "sha256:" + std::string(64, 'c');
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_THAT(ReadFile(target), IsOkAndHolds(id));
+  EXPECT_TRUE(fs::is_fifo(pipe));
+  char buffer[1024];
+  EXPECT_GT(read(reader.get(), buffer, sizeof(buffer)), 0);
+}
+
+TEST_F(BuildCommandTest, AnIidfileOfABuildBeforeIsGoneWhenTheBuildFails) {
+  Write("Dockerfile", "FROM scratch");
+  std::ofstream(dir_ / "id") << "sha256:old";
+  farm_.starts = {Failure(absl::StatusCode::kUnknown, 3)};
+  EXPECT_EQ(Build({"--iidfile", dir_ / "id"}), kExitFailed);
+  EXPECT_FALSE(fs::exists(dir_ / "id"));
+}
+
+TEST_F(BuildCommandTest, WhatCantBeWrittenIsFoundOutBeforeTheBuild) {
+  Write("Dockerfile", "FROM scratch");
+  Write("file", "");
+  const std::string none = dir_ / "none/x";
+  const std::string path = getenv("PATH");
+  setenv("PATH", dir_.c_str(), 1);  // There is no docker.
+  for (const std::vector<std::string>& flags :
+       std::vector<std::vector<std::string>>{{"-o", "type=oci,dest=" + none},
+                                             {"-o", "type=tar,dest=" + dir_.string()},
+                                             {"-o", (context_ / "file").string()},
+                                             {"-o", "type=oci,tar=false"},
+                                             {"--iidfile", none},
+                                             {"--metadata-file", none},
+                                             {"--load"}}) {
+    client_ = std::make_unique<FakeFarmClient>();
+    EXPECT_EQ(Build(flags), kExitUsage) << flags.back();
+    EXPECT_THAT(*requests_, SizeIs(0)) << flags.back();
+  }
+  setenv("PATH", path.c_str(), 1);
+}
+
+TEST_F(BuildCommandTest, ANameOfTypeImageIsATagAlsoOfWhatIsPushed) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"-t", "app", "-o", "type=image,\"name=app:1,app\"", "-o",
+                   "type=image,name=h.io/app:2,push=true", "-o", "type=registry,name=h.io/app:3"}),
+            kExitDone)
+      << err_.str();
+  EXPECT_THAT(requests_->front().tags(),
+              ElementsAre("docker.io/library/app:latest", "docker.io/library/app:1", "h.io/app:2"));
+  ASSERT_EQ(requests_->front().exports_size(), 3);
+  EXPECT_THAT(requests_->front().exports(1).names(), ElementsAre("h.io/app:2"));
+}
+
+TEST_F(BuildCommandTest, NoProgressIsNoWordAtTheEndEither) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"--progress", "quiet"}), kExitDone);
+  EXPECT_EQ(err_.str(), "");
+}
+
+TEST_F(CommandTest, OutputThatCantBeWrittenIsAFailure) {
+  std::ofstream full("/dev/full");
+  full << "text";
+  EXPECT_EQ(FinishOutput(full, err_, kExitDone), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("standard output"));
+  EXPECT_EQ(FinishOutput(out_, err_, kExitDone), kExitDone);
+}
+
+TEST_F(CommandTest, EscapeSequencesOfErrorsDoNotReachTheTerminal) {
+  Write("Dockerfile", "FROM scratch AS \x1b[2Ja\nRNU \x1b]0;title\x07x\n");
+  EXPECT_EQ(Run({"build", "--check", context_}), kExitFailed);
+  EXPECT_EQ(Run({"plan", "--offline", "-f", "no\x1b[2Jfile", context_}), kExitFailed);
+  EXPECT_THAT(out_.str() + err_.str(), Not(HasSubstr("\x1b")));
+}
+
+// ---- whose fault it is
+
+TEST_F(BuildCommandTest, WhatIsWrongWithThePersonsOwnFilesIsExitStatus1) {
+  Write("Dockerfile", "FROM scratch");
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"--iidfile", "/dev/full"}), kExitFailed) << err_.str();
+  EXPECT_THAT(err_.str(), HasSubstr("No space left"));
+}
+
+TEST(ExitCodeTest, ALocalErrorIsNoTroubleWithTheFarm) {
+  const absl::Status full = absl::ResourceExhaustedError("no space");
+  EXPECT_EQ(ExitCodeFor(full), kExitFarmTrouble);
+  EXPECT_EQ(ExitCodeFor(AsLocalError(full)), kExitFailed);
+  EXPECT_EQ(ExitCodeFor(Annotate(AsLocalError(full), "output")), kExitFailed);
+  EXPECT_EQ(ExitCodeFor(AsLocalError(absl::OkStatus())), kExitDone);
+}
+
+// ---- a context on standard input
+
+TEST_F(BuildCommandTest, ATarOnStandardInputIsTheContext) {
+  const std::string tar = TarBuilder()
+                              .File("d/Dockerfile", "FROM scratch\nCOPY a /\n")
+                              .File(".dockerignore", "b\n")
+                              .File("a", "kept")
+                              .File("b", "ignored")
+                              .Build();
+  const std::string scratch = dir_ / "tmp";
+  fs::create_directory(scratch);
+  setenv("TMPDIR", scratch.c_str(), 1);
+  farm_.starts = {Success()};
+  auto sent = std::make_shared<std::vector<Digest>>();
+  farm_.on_put = [sent](const Digest& digest) { sent->push_back(digest); };
+  auto requests = std::make_shared<std::vector<v1::StartBuildRequest>>();
+  farm_.on_start = [requests](const v1::StartBuildRequest& r) { requests->push_back(r); };
+  {
+    const StandardInput input(tar);
+    EXPECT_EQ(Run({"build", "-f", "d/Dockerfile", "-"}), kExitDone) << err_.str();
+  }
+  unsetenv("TMPDIR");
+  ASSERT_THAT(*requests, SizeIs(1));
+  EXPECT_EQ(requests->front().dockerfile(), "FROM scratch\nCOPY a /\n");
+  EXPECT_THAT(*sent, AllOf(Contains(DigestOf("kept")), Not(Contains(DigestOf("ignored")))));
+  EXPECT_TRUE(fs::is_empty(scratch));
+}
+
+// ---- images
+
+TEST_F(CommandTest, SavedNamesThatBeginLikeAnIdAreNames) {
+  v1::BuildEvent finished;
+  finished.set_sequence(1);
+  v1::BuiltImage& image = *finished.mutable_finished()->mutable_image();
+  ImageConfig config;
+  config.platform = {.os = "linux", .architecture = "amd64", .variant = ""};
+  Manifest manifest;
+  manifest.config.media_type = kOciConfigType;
+  ASSERT_OK_AND_ASSIGN(manifest.config.digest,
+                       PutBytes(farm_.blobs(), SerializeImageConfig(config)));
+  ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm_.blobs(), SerializeManifest(manifest)));
+  *image.mutable_manifest() = DigestToProto(digest);
+  *image.mutable_config() = DigestToProto(manifest.config.digest);
+  const std::string hash = manifest.config.digest.hex();
+  const std::string like_id = hash.substr(0, 3);
+  v1::Image tagged;
+  tagged.add_tags(like_id + ":latest");
+  farm_.images[like_id] = tagged;
+  const FakeFarmClient::Script done = {{finished}, absl::OkStatus()};
+  farm_.exports = {done, done, done, done};
+  const std::string path = dir_ / "out.tar";
+  // A part of "sha256:..." that is no prefix of the id; a tag that is one; a name twice; an id.
+  ASSERT_EQ(Run({"save", "-o", path, "sha", like_id, "sha", "sha256:" + hash}), kExitDone)
+      << err_.str();
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<ArchiveReader> archive,
+                       ArchiveReader::Open(UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC))));
+  ASSERT_THAT(archive->images(), SizeIs(1));
+  std::vector<std::string> names;
+  for (const Reference& name : archive->images()[0].names) names.push_back(name.familiar());
+  EXPECT_THAT(names, UnorderedElementsAre("sha:latest", like_id + ":latest"));
+}
+
+TEST_F(CommandTest, APullThatIsCancelledIsExitStatus130) {
+  FakeFarmClient::Script script = Success();
+  v1::BuildFinished& finished = *script.events[1].mutable_finished();
+  finished.clear_image();
+  finished.mutable_error()->set_code(static_cast<int>(absl::StatusCode::kCancelled));
+  farm_.pulls = {script};
+  absl::Notification cancelled;
+  farm_.on_cancel = [&] { cancelled.Notify(); };
+  farm_.on_pull = [&] {
+    raise(SIGINT);
+    cancelled.WaitForNotification();
+  };
+  EXPECT_EQ(Run({"pull", "app"}), kExitInterrupted);
+}
+
+TEST_F(CommandTest, APullTellsTheDigestOfTheIndex) {
+  farm_.pulls = {Success()};
+  v1::Image image;
+  image.add_repo_digests("docker.io/library/app@sha256:" + std::string(64, 'e'));
+  farm_.images["docker.io/library/app:latest"] = image;
+  EXPECT_EQ(Run({"pull", "app"}), kExitDone) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("Digest: sha256:" + std::string(64, 'e')));
+}
+
+// ---- credentials
+
+TEST_F(BuildCommandTest, CredentialsThatCantBeHadAreNeededForAPushOnly) {
+  Write("Dockerfile", "FROM h.io/base");
+  setenv("DOCKER_CONFIG", dir_.c_str(), 1);
+  std::ofstream(dir_ / "config.json") << R"({"credsStore":"that-is-not-there"})";
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({}), kExitDone);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr("credentials for h.io"), HasSubstr("going on without")));
+  client_ = std::make_unique<FakeFarmClient>();
+  EXPECT_EQ(Build({"--push", "-t", "p.io/app"}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("docker login p.io"));
+}
+
+// ---- configuration
+
+TEST_F(CommandTest, TheConfiguredIdentityGoesToTheConfiguredFarmOnly) {
+  fs::create_directories(dir_ / "farm");
+  setenv("XDG_CONFIG_HOME", dir_.c_str(), 1);
+  std::ofstream(dir_ / "farm/config.yaml") << "farm: a:1\ntoken_file: /token\n";
+  EXPECT_EQ(Run({"--print-config"}), kExitDone) << err_.str();
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("a:1"), HasSubstr("/token")));
+  out_.str("");
+  EXPECT_EQ(Run({"--print-config", "--farm", "b:1"}), kExitDone);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("b:1"), Not(HasSubstr("/token"))));
+  out_.str("");
+  setenv("FARM_ADDR", "c:1", 1);
+  EXPECT_EQ(Run({"--print-config", "--token-file", "/other"}), kExitDone);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("c:1"), HasSubstr("/other")));
+}
+
 // ---- plan, context
 
 TEST_F(CommandTest, PlanOfflineNeedsNoFarm) {
@@ -405,6 +654,13 @@ TEST(BuildOutputTest, ADirectoryAloneIsLocalAndADashATar) {
   EXPECT_EQ(output.type, BuildOutput::Type::kTar);
 }
 
+TEST(BuildOutputTest, ArchivesGoToStandardOutputUnlessTheyHaveAPlace) {
+  for (const char* text : {"type=tar", "type=oci", "type=docker"}) {
+    ASSERT_OK_AND_ASSIGN(const BuildOutput output, ParseBuildOutput(text));
+    EXPECT_EQ(output.dest, "-") << text;
+  }
+}
+
 TEST(BuildOutputTest, FieldsMayBeQuoted) {
   ASSERT_OK_AND_ASSIGN(const BuildOutput output,
                        ParseBuildOutput("type=image,\"name=a:1,b:2\",push=true,compression=zstd"));
@@ -415,7 +671,7 @@ TEST(BuildOutputTest, FieldsMayBeQuoted) {
 
 TEST(BuildOutputTest, WrongOutputsAreRefused) {
   for (const char* text :
-       {"", "dest=x", "type=zip,dest=x", "type=tar", "type=oci", "type=local", "type=local,dest=-",
+       {"", "dest=x", "type=zip,dest=x", "type=oci,tar=false", "type=local", "type=local,dest=-",
         "type=image,push=maybe", "type=oci,dest=x,foo=1", "type=oci,dest=x,compression=lzma"}) {
     EXPECT_THAT(ParseBuildOutput(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
   }
