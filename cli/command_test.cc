@@ -48,12 +48,12 @@ class CommandTest : public ::testing::Test {
     std::string pattern = ::testing::TempDir() + "/farm-command-XXXXXX";
     dir_ = mkdtemp(pattern.data());
     setenv("HOME", dir_.c_str(), 1);
-    for (const char* name :
+    for (const char *name :
          {"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "FARM_ADDR", "NO_COLOR", "BUILDKIT_PROGRESS"}) {
       unsetenv(name);
     }
     unsetenv("DOCKER_CONFIG");
-    for (const char* name : {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY",
+    for (const char *name : {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY",
                              "no_proxy", "ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy"}) {
       unsetenv(name);
     }
@@ -62,7 +62,7 @@ class CommandTest : public ::testing::Test {
   }
   ~CommandTest() override { fs::remove_all(dir_); }
 
-  void Write(const std::string& path, absl::string_view bytes) {
+  void Write(const std::string &path, absl::string_view bytes) {
     std::ofstream(context_ / path) << bytes;
   }
   // The client is the program's for one run.
@@ -74,7 +74,7 @@ class CommandTest : public ::testing::Test {
     started.set_sequence(1);
     started.mutable_started()->set_build_id("b1");
     finished.set_sequence(2);
-    v1::BuiltImage& image = *finished.mutable_finished()->mutable_image();
+    v1::BuiltImage &image = *finished.mutable_finished()->mutable_image();
     image.mutable_config()->set_hash(std::string(64, 'c'));
     image.mutable_manifest()->set_hash(std::string(64, 'd'));
     return {{started, finished}, absl::OkStatus()};
@@ -89,10 +89,23 @@ class CommandTest : public ::testing::Test {
     return {{finished}, absl::OkStatus()};
   }
 
+  // An image without layers, in the farm's store.
+  void StoreImage(v1::BuiltImage &image) {
+    ImageConfig config;
+    config.platform = {.os = "linux", .architecture = "amd64", .variant = ""};
+    Manifest manifest;
+    manifest.config.media_type = kOciConfigType;
+    ASSERT_OK_AND_ASSIGN(manifest.config.digest,
+                         PutBytes(farm_.blobs(), SerializeImageConfig(config)));
+    ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm_.blobs(), SerializeManifest(manifest)));
+    *image.mutable_manifest() = DigestToProto(digest);
+    *image.mutable_config() = DigestToProto(manifest.config.digest);
+  }
+
   fs::path dir_, context_;
   FakeClock clock_;
   std::unique_ptr<FakeFarmClient> client_;
-  FakeFarmClient& farm_;  // *client_; alive until Run() returns
+  FakeFarmClient &farm_;  // *client_; alive until Run() returns
   std::ostringstream out_, err_;
 };
 
@@ -102,9 +115,9 @@ class BuildCommandTest : public CommandTest {
   int Build(std::vector<std::string> flags) {
     flags.insert(flags.begin(), "build");
     flags.push_back(context_);
-    FakeFarmClient* client = client_.get();
+    FakeFarmClient *client = client_.get();
     requests_ = std::make_shared<std::vector<v1::StartBuildRequest>>();
-    client->on_start = [requests = requests_](const v1::StartBuildRequest& request) {
+    client->on_start = [requests = requests_](const v1::StartBuildRequest &request) {
       requests->push_back(request);
     };
     return Run(flags);
@@ -116,7 +129,7 @@ class BuildCommandTest : public CommandTest {
 // Its standard input is what the test says.
 class StandardInput {
  public:
-  explicit StandardInput(const std::string& bytes) : saved_(dup(0)) {
+  explicit StandardInput(const std::string &bytes) : saved_(dup(0)) {
     const UniqueFd file(memfd_create("stdin", MFD_CLOEXEC));
     EXPECT_OK(FdSink(file.get()).Write(bytes));
     lseek(file.get(), 0, SEEK_SET);
@@ -147,7 +160,7 @@ TEST_F(CommandTest, AMissingArgumentIsAUsageError) {
 }
 
 TEST_F(CommandTest, EveryCommandHasAHelpPageThatFitsAScreen) {
-  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+  for (const std::vector<std::string> &command : std::vector<std::vector<std::string>>{
            {},          {"build"},  {"images"},        {"history"},       {"inspect"}, {"tag"},
            {"rmi"},     {"import"}, {"save"},          {"load"},          {"pull"},    {"push"},
            {"plan"},    {"lint"},   {"context"},       {"context", "ls"}, {"du"},      {"prune"},
@@ -178,7 +191,7 @@ TEST_F(BuildCommandTest, SecretsComeFromFilesAndVariables) {
   Build({"--secret", "id=f,src=" + (context_ / "token").string(), "--secret",
          "id=v,env=FARM_TEST_SECRET", "--secret", "id=FARM_TEST_SECRET"});
   ASSERT_THAT(*requests_, SizeIs(1));
-  const auto& secrets = requests_->front().secrets();
+  const auto &secrets = requests_->front().secrets();
   ASSERT_THAT(secrets, SizeIs(3));
   EXPECT_EQ(secrets[0].value(), "from a file");
   EXPECT_EQ(secrets[1].value(), "from a variable");
@@ -234,7 +247,7 @@ TEST_F(BuildCommandTest, FlagsBecomeTheRequest) {
             kExitDone)
       << err_.str();
   ASSERT_THAT(*requests_, SizeIs(1));
-  const v1::StartBuildRequest& request = requests_->front();
+  const v1::StartBuildRequest &request = requests_->front();
   EXPECT_EQ(request.dockerfile(), "FROM scratch\n");
   EXPECT_THAT(request.tags(), ElementsAre("docker.io/library/app:latest", "host:5000/team/app:1"));
   EXPECT_THAT(request.build_args(),
@@ -286,7 +299,7 @@ TEST_F(BuildCommandTest, FilesThatTheFarmLacksAreSentOnce) {
   Write("large", std::string(1 << 20, 'x'));
   farm_.starts = {Success()};
   auto sent = std::make_shared<std::vector<Digest>>();
-  farm_.on_put = [sent](const Digest& digest) { sent->push_back(digest); };
+  farm_.on_put = [sent](const Digest &digest) { sent->push_back(digest); };
   EXPECT_EQ(Build({}), kExitDone) << err_.str();
   // Dockerfile, "same", large, and at last the table.
   ASSERT_THAT(*sent, SizeIs(4));
@@ -306,7 +319,7 @@ TEST_F(BuildCommandTest, ATableThatTheFarmHasSendsNothing) {
   ASSERT_OK(PutBytes(farm_.blobs(), table.Encode()));
   farm_.starts = {Success()};
   auto sent = std::make_shared<std::vector<Digest>>();
-  farm_.on_put = [sent](const Digest& digest) { sent->push_back(digest); };
+  farm_.on_put = [sent](const Digest &digest) { sent->push_back(digest); };
   EXPECT_EQ(Build({}), kExitDone);
   EXPECT_THAT(*sent, SizeIs(0));
 }
@@ -329,7 +342,8 @@ TEST_F(BuildCommandTest, AnIidfileThatIsNoRegularFileIsWrittenToAndNeverReplaced
   Write("Dockerfile", "FROM scratch");
   farm_.starts = {Success()};
   const fs::path target = dir_ / "target", link = dir_ / "link", pipe = dir_ / "pipe";
-  std::ofstream(target) << "of before, and longer than what comes ................................";
+  std::ofstream(target) << "of before, and longer than what comes "
+                           "................................";
   fs::create_symlink(target, link);
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   const UniqueFd reader(open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -356,7 +370,7 @@ TEST_F(BuildCommandTest, WhatCantBeWrittenIsFoundOutBeforeTheBuild) {
   const std::string none = dir_ / "none/x";
   const std::string path = getenv("PATH");
   setenv("PATH", dir_.c_str(), 1);  // There is no docker.
-  for (const std::vector<std::string>& flags :
+  for (const std::vector<std::string> &flags :
        std::vector<std::vector<std::string>>{{"-o", "type=oci,dest=" + none},
                                              {"-o", "type=tar,dest=" + dir_.string()},
                                              {"-o", (context_ / "file").string()},
@@ -437,9 +451,9 @@ TEST_F(BuildCommandTest, ATarOnStandardInputIsTheContext) {
   setenv("TMPDIR", scratch.c_str(), 1);
   farm_.starts = {Success()};
   auto sent = std::make_shared<std::vector<Digest>>();
-  farm_.on_put = [sent](const Digest& digest) { sent->push_back(digest); };
+  farm_.on_put = [sent](const Digest &digest) { sent->push_back(digest); };
   auto requests = std::make_shared<std::vector<v1::StartBuildRequest>>();
-  farm_.on_start = [requests](const v1::StartBuildRequest& r) { requests->push_back(r); };
+  farm_.on_start = [requests](const v1::StartBuildRequest &r) { requests->push_back(r); };
   {
     const StandardInput input(tar);
     EXPECT_EQ(Run({"build", "-f", "d/Dockerfile", "-"}), kExitDone) << err_.str();
@@ -456,17 +470,8 @@ TEST_F(BuildCommandTest, ATarOnStandardInputIsTheContext) {
 TEST_F(CommandTest, SavedNamesThatBeginLikeAnIdAreNames) {
   v1::BuildEvent finished;
   finished.set_sequence(1);
-  v1::BuiltImage& image = *finished.mutable_finished()->mutable_image();
-  ImageConfig config;
-  config.platform = {.os = "linux", .architecture = "amd64", .variant = ""};
-  Manifest manifest;
-  manifest.config.media_type = kOciConfigType;
-  ASSERT_OK_AND_ASSIGN(manifest.config.digest,
-                       PutBytes(farm_.blobs(), SerializeImageConfig(config)));
-  ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm_.blobs(), SerializeManifest(manifest)));
-  *image.mutable_manifest() = DigestToProto(digest);
-  *image.mutable_config() = DigestToProto(manifest.config.digest);
-  const std::string hash = manifest.config.digest.hex();
+  ASSERT_NO_FATAL_FAILURE(StoreImage(*finished.mutable_finished()->mutable_image()));
+  const std::string hash = finished.finished().image().config().hash();
   const std::string like_id = hash.substr(0, 3);
   v1::Image tagged;
   tagged.add_tags(like_id + ":latest");
@@ -474,20 +479,21 @@ TEST_F(CommandTest, SavedNamesThatBeginLikeAnIdAreNames) {
   const FakeFarmClient::Script done = {{finished}, absl::OkStatus()};
   farm_.exports = {done, done, done, done};
   const std::string path = dir_ / "out.tar";
-  // A part of "sha256:..." that is no prefix of the id; a tag that is one; a name twice; an id.
+  // A part of "sha256:..." that is no prefix of the id; a tag that is one; a
+  // name twice; an id.
   ASSERT_EQ(Run({"save", "-o", path, "sha", like_id, "sha", "sha256:" + hash}), kExitDone)
       << err_.str();
   ASSERT_OK_AND_ASSIGN(const std::unique_ptr<ArchiveReader> archive,
                        ArchiveReader::Open(UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC))));
   ASSERT_THAT(archive->images(), SizeIs(1));
   std::vector<std::string> names;
-  for (const Reference& name : archive->images()[0].names) names.push_back(name.familiar());
+  for (const Reference &name : archive->images()[0].names) names.push_back(name.familiar());
   EXPECT_THAT(names, UnorderedElementsAre("sha:latest", like_id + ":latest"));
 }
 
 TEST_F(CommandTest, APullThatIsCancelledIsExitStatus130) {
   FakeFarmClient::Script script = Success();
-  v1::BuildFinished& finished = *script.events[1].mutable_finished();
+  v1::BuildFinished &finished = *script.events[1].mutable_finished();
   finished.clear_image();
   finished.mutable_error()->set_code(static_cast<int>(absl::StatusCode::kCancelled));
   farm_.pulls = {script};
@@ -577,7 +583,8 @@ TEST_F(CommandTest, LintShowsEachWarningInItsLines) {
   EXPECT_EQ(out_.str(),
             "Check complete, 1 warning has been found!\n"
             "\n"
-            "WARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n"
+            "WARNING: FromAsCasing - "
+            "https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n"
             "'as' and 'FROM' keywords' casing do not match\n"
             "Dockerfile:1\n"
             "--------------------\n"
@@ -655,7 +662,7 @@ TEST(BuildOutputTest, ADirectoryAloneIsLocalAndADashATar) {
 }
 
 TEST(BuildOutputTest, ArchivesGoToStandardOutputUnlessTheyHaveAPlace) {
-  for (const char* text : {"type=tar", "type=oci", "type=docker"}) {
+  for (const char *text : {"type=tar", "type=oci", "type=docker"}) {
     ASSERT_OK_AND_ASSIGN(const BuildOutput output, ParseBuildOutput(text));
     EXPECT_EQ(output.dest, "-") << text;
   }
@@ -670,7 +677,7 @@ TEST(BuildOutputTest, FieldsMayBeQuoted) {
 }
 
 TEST(BuildOutputTest, WrongOutputsAreRefused) {
-  for (const char* text :
+  for (const char *text :
        {"", "dest=x", "type=zip,dest=x", "type=oci,tar=false", "type=local", "type=local,dest=-",
         "type=image,push=maybe", "type=oci,dest=x,foo=1", "type=oci,dest=x,compression=lzma"}) {
     EXPECT_THAT(ParseBuildOutput(text), StatusIs(absl::StatusCode::kInvalidArgument)) << text;
@@ -679,16 +686,59 @@ TEST(BuildOutputTest, WrongOutputsAreRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean docker?")));
 }
 
+TEST_F(CommandTest, WhatIsUnpackedBelongsToTheCallerWithItsModes) {
+  TarEntry entry;
+  entry.name = "tool";
+  entry.mode = 04755;
+  entry.uid = 1234;
+  entry.gid = 1234;
+  v1::BuiltImage image;
+  ASSERT_OK_AND_ASSIGN(const Digest tar,
+                       PutBytes(farm_.blobs(), TarBuilder().Add(entry, "x").Build()));
+  *image.mutable_flattened() = DigestToProto(tar);
+  ASSERT_OK_AND_ASSIGN(const BuildOutput output, ParseBuildOutput((dir_ / "out").string()));
+  ASSERT_OK(WriteBuildOutput(output, image, {}, farm_));
+  struct stat info {};
+  ASSERT_EQ(stat((dir_ / "out/tool").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, geteuid());
+  EXPECT_EQ(info.st_gid, getegid());
+  EXPECT_EQ(info.st_mode & 0777, 0755u);
+  // A tar that is not there is the farm's fault, a file in the way is not.
+  image.mutable_flattened()->set_hash(std::string(64, '0'));
+  EXPECT_FALSE(
+      WriteBuildOutput(output, image, {}, farm_).GetPayload(kLocalErrorPayload).has_value());
+  *image.mutable_flattened() = DigestToProto(tar);
+  ASSERT_OK_AND_ASSIGN(const BuildOutput file, ParseBuildOutput((dir_ / "out/tool").string()));
+  EXPECT_EQ(ExitCodeFor(WriteBuildOutput(file, image, {}, farm_)), kExitFailed);
+}
+
+TEST_F(CommandTest, WhatDockerLoadSaysIsToldIfItFails) {
+  v1::BuiltImage image;
+  ASSERT_NO_FATAL_FAILURE(StoreImage(image));
+  const std::string path = getenv("PATH");
+  setenv("PATH", absl::StrCat(dir_.string(), ":", path).c_str(), 1);
+  const BuildOutput output = {.type = BuildOutput::Type::kDocker};
+  const auto load = [&](const std::string &script) {
+    EXPECT_OK(WriteFileAtomically(dir_ / "docker", "#!/bin/sh\n" + script, 0755));
+    return WriteBuildOutput(output, image, {"app:1"}, farm_);
+  };
+  EXPECT_OK(load("test $1 = load && cat > /dev/null && echo Loaded image: app:1"));
+  const absl::Status failed = load("cat > /dev/null; echo no space left >&2; exit 3");
+  EXPECT_EQ(ExitCodeFor(failed), kExitFailed);
+  EXPECT_THAT(failed.message(), AllOf(HasSubstr("status 3"), HasSubstr("no space left")));
+  setenv("PATH", path.c_str(), 1);
+}
+
 TEST_F(CommandTest, AnOutputFileAppearsOnlyWhole) {
   const std::string path = dir_ / "out.tar";
   EXPECT_THAT(WriteOutputFile(path,
-                              [](ByteSink& sink) {
+                              [](ByteSink &sink) {
                                 EXPECT_OK(sink.Write("half"));
                                 return absl::DataLossError("broken");
                               }),
               StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_FALSE(fs::exists(path));
-  EXPECT_OK(WriteOutputFile(path, [](ByteSink& sink) { return sink.Write("whole"); }));
+  EXPECT_OK(WriteOutputFile(path, [](ByteSink &sink) { return sink.Write("whole"); }));
   EXPECT_THAT(ReadFile(path), IsOkAndHolds("whole"));
   EXPECT_THAT(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()), 2);
 }
