@@ -220,8 +220,11 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   umask(old_mask);
   if (server == nullptr) {
-    return absl::UnavailableError(
-        absl::StrCat("can't listen on ", config.listen(0), ": the address is in use or not ours"));
+    // Those before it have got their ports.
+    const auto refused = std::find(ports.begin(), ports.end(), 0) - ports.begin();
+    return absl::UnavailableError(absl::StrCat("can't listen on ",
+                                               config.listen(static_cast<int>(refused)),
+                                               ": the address is in use or not ours"));
   }
   for (int i = 0; i < config.listen_size(); ++i) {
     LogInfo("listening", {{"address", config.listen(i)},

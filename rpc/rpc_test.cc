@@ -6,6 +6,8 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/status.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -19,6 +21,7 @@
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
+#include "base/unique_fd.h"
 #include "proto/farm/v1/admin.grpc.pb.h"
 #include "proto/farm/v1/config.pb.h"
 #include "rpc/address.h"
@@ -233,6 +236,25 @@ class RpcServerTest : public ::testing::Test {
 
 TEST_F(RpcServerTest, UnixSocketNeedsNoCredentials) {
   Enroll("alice", "secret", "");
+  ASSERT_OK_AND_ASSIGN(const std::string address, Start("unix:" + dir_ + "/s"));
+  EXPECT_THAT(Call(address), IsOkAndHolds("local@main"));
+}
+
+TEST_F(RpcServerTest, ASocketThatIsServedIsNotTakenFromWhoServesIt) {
+  ASSERT_OK_AND_ASSIGN(const std::string address, Start("unix:" + dir_ + "/s"));
+  grpc::ServerBuilder builder;
+  EXPECT_THAT(AddListener(builder, address, config_.tls(), *authenticator_, nullptr),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr(address)));
+  EXPECT_THAT(Call(address), IsOkAndHolds("local@main"));
+}
+
+TEST_F(RpcServerTest, ASocketThatNobodyServesAnyMoreIsReplaced) {
+  sockaddr_un left{};
+  left.sun_family = AF_UNIX;
+  ASSERT_LT(dir_.size() + 2, sizeof(left.sun_path));
+  (dir_ + "/s").copy(left.sun_path, sizeof(left.sun_path) - 1);
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&left), sizeof(left)), 0);
   ASSERT_OK_AND_ASSIGN(const std::string address, Start("unix:" + dir_ + "/s"));
   EXPECT_THAT(Call(address), IsOkAndHolds("local@main"));
 }

@@ -4,11 +4,17 @@
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server_builder.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cstring>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/byte_stream.h"
 #include "base/status_macros.h"
+#include "base/unique_fd.h"
 #include "proto/farm/v1/config.pb.h"
 #include "rpc/address.h"
 #include "rpc/auth.h"
@@ -50,6 +56,18 @@ bool IsSet(const v1::TlsServerConfig& tls) {
          !tls.client_ca_file().empty();
 }
 
+// Says if somebody accepts connections at a unix socket. What is no socket, or nobody's any more,
+// is for bind() to judge.
+bool IsServed(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return fd.valid() &&
+         connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+}
+
 }  // namespace
 
 void ConfigureServer(grpc::ServerBuilder& builder) {
@@ -69,6 +87,12 @@ absl::Status AddListener(grpc::ServerBuilder& builder, const std::string& addres
                          const v1::TlsServerConfig& tls, const Authenticator& authenticator,
                          int* bound_port) {
   ASSIGN_OR_RETURN(const Address address, ParseAddress(address_text), _ << "listen");
+  // gRPC removes a socket's file before it binds, whoever listens there.
+  if (address.reach == Address::Reach::kUnixSocket &&
+      IsServed(std::string(absl::StripPrefix(address.target, "unix:")))) {
+    return absl::UnavailableError(
+        absl::StrCat("listen ", address_text, ": another program listens there"));
+  }
   const bool use_tls = IsSet(tls) && address.reach != Address::Reach::kUnixSocket;
   if (address.reach == Address::Reach::kNetwork && !(use_tls && authenticator.anyone_enrolled())) {
     return absl::FailedPreconditionError(
