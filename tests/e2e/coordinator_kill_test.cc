@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <memory>
 #include <random>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -16,6 +18,8 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/byte_stream.h"
+#include "cas/rocksdb_index.h"
+#include "proto/farm/v1/record.pb.h"
 #include "tests/testing/build_report.h"
 #include "tests/testing/farm_under_test.h"
 #include "tests/testing/image_text.h"
@@ -33,26 +37,27 @@ class CoordinatorKillTest : public testing::Test {
     }
   }
 
-  // Stages, commands, copies of both kinds; nothing in it that an earlier build has in the cache.
+  // Stages, commands, copies of both kinds; nothing in it that an earlier build has in the cache,
+  // and no instruction that another build has.
   std::string Context(const std::string& id) {
-    dir_.Write(id + "/src/a", "a " + id);
-    dir_.Write(id + "/src/b", "b");
+    dir_.Write(absl::StrCat(id, "/src-", id, "/a"), "a " + id);
+    dir_.Write(absl::StrCat(id, "/src-", id, "/b"), "b");
     dir_.Write(id + "/last", "last " + id);
     dir_.Write(
         id + "/Dockerfile",
         absl::StrReplaceAll("FROM base:1 AS a\n"
-                            "WORKDIR /w\n"
-                            "COPY src /src\n"
+                            "WORKDIR /w-@ID@\n"
+                            "COPY src-@ID@ /src\n"
                             "RUN cat /src/* > /a; echo @ID@ a\n"
                             "RUN sleep 0.2; head -c 300000 /dev/zero > /big; echo @ID@ >> /big\n"
                             "FROM base:1 AS b\n"
                             "RUN sleep 0.4; echo @ID@ > /b\n"
-                            "RUN mkdir /d && ln /b /d/hard && ln -s b /d/soft && chown 5:6 /d\n"
+                            "RUN mkdir /d && ln /b /d/hard && ln -s b /d/@ID@ && chown 5:6 /d\n"
                             "FROM base:1\n"
-                            "COPY --from=a /a /big /got/\n"
-                            "COPY --from=b /d /d\n"
-                            "RUN cat /got/a /d/hard > /sum\n"
-                            "COPY last /last\n"
+                            "COPY --from=a /a /big /got-@ID@/\n"
+                            "COPY --from=b /d /d-@ID@\n"
+                            "RUN cat /got-@ID@/a /d-@ID@/hard > /sum\n"
+                            "COPY last /last-@ID@\n"
                             "ENV X=@ID@\n",
                             {{"@ID@", id}}));
     // So that only what a step does now has a time of today.
@@ -72,6 +77,30 @@ class CoordinatorKillTest : public testing::Test {
     }
     return names;
   }
+  // Instructions of a context's steps that the index has a result of, once the coordinator is dead.
+  std::set<std::string> Published(const std::string& id) const {
+    std::set<std::string> published;
+    absl::StatusOr<std::unique_ptr<RocksDbIndex>> index = absl::UnknownError("");
+    WaitUntil([&] {
+      index = RocksDbIndex::Open(farm_.state_dir() + "/state/index");
+      return index.ok();
+    });
+    EXPECT_TRUE(index.ok()) << index.status();
+    if (!index.ok()) return published;
+    const absl::Status scanned = (*index)->Scan(
+        IndexTable::kAction, "", "", [&](absl::string_view, absl::string_view value) {
+          v1::ActionRecord record;
+          EXPECT_TRUE(record.ParseFromArray(value.data(), static_cast<int>(value.size())));
+          if (absl::StrContains(record.name(), id)) published.insert(InstructionOf(record.name()));
+          return true;
+        });
+    EXPECT_TRUE(scanned.ok()) << scanned;
+    return published;
+  }
+  // Of a step's name: "[a 2/4] RUN make".
+  static std::string InstructionOf(const std::string& name) {
+    return name.substr(name.find("] ") + 2);
+  }
   std::string WorkerLog() const {
     return ReadFile(farm_.state_dir() + "/state/worker.log", kLogBytesMax).value_or("");
   }
@@ -87,16 +116,17 @@ TEST_F(CoordinatorKillTest, WhatWasDoneIsNotDoneAgainAndNothingIsWrong) {
   const absl::Time start = absl::Now();
   farm_.FarmOk({"build", Context("measure")});
   const absl::Duration whole = absl::Now() - start;
-  int steps_kept = 0, steps_again = 0, builds_cut = 0;
+  int steps_kept = 0, steps_published = 0, steps_again = 0, builds_cut = 0;
   for (int i = 0; i < moments; ++i) {
-    const std::string id = absl::StrCat("moment", i);
+    const std::string id = absl::StrCat("moment", i, "m");
     SCOPED_TRACE(id);
     const std::string context = Context(id);
     const std::string log = dir_ / (id + ".log");
     const pid_t pid = farm_.CoordinatorPid();
     ASSERT_GT(pid, 0);
     BackgroundProcess build = farm_.StartFarm({"build", "--progress=rawjson", context}, log);
-    absl::SleepFor(whole * std::uniform_real_distribution<>(0, 1)(random));
+    // One in each part of a build, so that a run of few sees early and late ones.
+    absl::SleepFor(whole * (i + std::uniform_real_distribution<>(0, 1)(random)) / moments);
     ASSERT_EQ(kill(pid, SIGKILL), 0);
     build.Kill(SIGKILL);
     std::set<std::string> done;
@@ -104,6 +134,7 @@ TEST_F(CoordinatorKillTest, WhatWasDoneIsNotDoneAgainAndNothingIsWrong) {
       if (step.ran) done.insert(step.instruction);
     }
     builds_cut += done.size() < 10;
+    const std::set<std::string> published = Published(id);
     const size_t logged = WorkerLog().size();
 
     const CommandResult after =
@@ -111,18 +142,29 @@ TEST_F(CoordinatorKillTest, WhatWasDoneIsNotDoneAgainAndNothingIsWrong) {
                       absl::StrCat("type=oci,dest=", dir_ / "warm"), context});
     ASSERT_EQ(after.exit_code, 0);
     for (const std::string& name : StartedSince(logged)) {
-      const std::string instruction = name.substr(name.find("] ") + 2);
+      const std::string instruction = InstructionOf(name);
       EXPECT_FALSE(done.contains(instruction)) << instruction << " ran again\n" << after.err;
       ++steps_again;
     }
+    for (const StepReport& step : ReadSteps(after.err)) {
+      EXPECT_FALSE(step.ran && published.contains(step.instruction))
+          << step.instruction << " was published, and no hit\n"
+          << after.err;
+    }
     steps_kept += static_cast<int>(done.size());
+    steps_published += static_cast<int>(published.size());
     cold_.FarmOk({"build", "-o", absl::StrCat("type=oci,dest=", dir_ / "cold"), context});
     ASSERT_EQ(DescribeImage(dir_ / "warm", Times::kCompared),
               DescribeImage(dir_ / "cold", Times::kCompared));
   }
+  EXPECT_GT(builds_cut, 0);
+  EXPECT_GT(steps_kept, 0);
+  EXPECT_GT(steps_published, 0);
+  EXPECT_GT(steps_again, 0);
   std::printf(
-      "%d kills, %d in the middle of a build; %d steps done before were kept, %d ran after\n",
-      moments, builds_cut, steps_kept, steps_again);
+      "%d kills, %d in the middle of a build; %d steps done before were kept, %d of them "
+      "published; %d ran after\n",
+      moments, builds_cut, steps_kept, steps_published, steps_again);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <future>
 #include <ostream>
 #include <string>
@@ -64,6 +65,11 @@ constexpr Base kCopy = {
     "mkdir -p src/sub; echo f @ID@ > src/f; echo g @ID@ > src/g; echo h > src/sub/h;"
     "ln -s f src/link; echo a @ID@ > a.txt; echo b > b.txt; echo unused > unused;"
     "echo secret > src/secret; printf 'src/secret\\n' > .dockerignore"};
+constexpr Base kLinked = {"linked",
+                          "FROM base:1\n"
+                          "COPY src /app\n"
+                          "RUN stat -c %h /app/f > /names\n",
+                          "mkdir src; echo f @ID@ > src/f; ln src/f src/f2"};
 constexpr Base kConfig = {"config",
                           "ARG TOP=1\n"
                           "FROM base:1\n"
@@ -106,6 +112,15 @@ constexpr Base kArchive = {"archive",
                            "tar --format=pax --pax-option="
                            "SCHILY.xattr.user.k:=v -cf t.tar t; rm -r t"};
 
+constexpr Base kXattr = {"xattr",
+                         "FROM base:1 AS made\n"
+                         "COPY set-xattr /bin/\n"
+                         "RUN mkdir /out && echo @ID@ > /out/f && set-xattr /out/f user.k v\n"
+                         "FROM base:1\n"
+                         "COPY --from=made /out /got\n"
+                         "RUN ls /got > /ls\n",
+                         "cp -L @SET_XATTR@ set-xattr"};
+
 constexpr Base kTagged = {"tagged",
                           "FROM tagged:@ID@\n"
                           "RUN echo @ID@ > /r\n"
@@ -138,6 +153,10 @@ std::vector<Case> Cases() {
       {"EmptyDirectoryAdded", kCopy, "mkdir src/empty", all_of_copy},
       {"FileRemoved", kCopy, "rm src/g", all_of_copy},
       {"HardLinkInsteadOfACopyInTheContext", kCopy, "ln src/f src/f2", all_of_copy},
+      {"HardLinkBrokenInTheContext",
+       kLinked,
+       "cp -p src/f x; mv x src/f2",
+       {{"COPY src", "source src has other content"}, {"RUN stat", kOtherRoot}}},
       {"FileBecomesFifo", kCopy, "rm src/g; mkfifo src/g", all_of_copy},
       {"WildcardMatchChanges",
        kCopy,
@@ -382,7 +401,10 @@ std::vector<Case> Cases() {
        kConfig,
        "sed -i '5s,$, ; chown user /r,' Dockerfile",
        {{"RUN echo", "command"}, {"RUN echo @ID@ end", kOtherRoot}}},
-      {"RunAdded", kConfig, "echo RUN echo @ID@ more >> Dockerfile", {{"RUN echo @ID@ more", ""}}},
+      {"RunAdded",
+       kConfig,
+       "echo RUN echo @ID@ more >> Dockerfile",
+       {{"RUN echo @ID@ more", "has not run"}}},
       {"RunRemoved", kConfig, "sed -i 8d Dockerfile"},
       {"RunInExecForm", kConfig,
        "sed -i '8s,.*,RUN [\"/bin/sh\"\\, \"-c\"\\, \"echo @ID@ end > /tmp/e\"],' Dockerfile"},
@@ -472,6 +494,10 @@ std::vector<Case> Cases() {
        {{"ADD t.tar", "source t.tar has other content"},
         {"COPY --from", "source t"},
         {"RUN ls", kOtherRoot}}},
+      {"XattrThatARunSets",
+       kXattr,
+       "sed -i '3s/user.k v/user.k w/' Dockerfile",
+       {{"RUN mkdir", "command"}, {"COPY --from", "source out"}, {"RUN ls", kOtherRoot}}},
       {"ArchiveCompressedIsAdopted",
        kArchive,
        "gzip -n t.tar; sed -i s/t.tar/t.tar.gz/ Dockerfile",
@@ -521,6 +547,8 @@ std::vector<Case> Cases() {
 class KeysTest : public testing::TestWithParam<Case> {
  protected:
   static void SetUpTestSuite() {
+    set_xattr_ = new std::string(
+        absl::StrCat(std::filesystem::current_path().string(), "/tests/testing/set-xattr"));
     other_root_ = new std::string(BusyboxRootTar() + ".other");
     RunShell(absl::StrCat("cd /tmp && cp ", BusyboxRootTar(), " ", *other_root_, " && tar -rf ",
                           *other_root_, " --mtime=2024-01-01 /etc/hostname"));
@@ -534,6 +562,7 @@ class KeysTest : public testing::TestWithParam<Case> {
     delete warm_;
     delete cold_;
     delete other_root_;
+    delete set_xattr_;
   }
 
   std::string id() const { return GetParam().ran.empty() ? "equal" : GetParam().name; }
@@ -542,7 +571,8 @@ class KeysTest : public testing::TestWithParam<Case> {
     return absl::StrReplaceAll(text, {{"@ID@", id()},
                                       {"@DIR@", dir_.path()},
                                       {"@ROOT@", BusyboxRootTar()},
-                                      {"@OTHER@", *other_root_}});
+                                      {"@OTHER@", *other_root_},
+                                      {"@SET_XATTR@", *set_xattr_}});
   }
 
   // Runs commands in the context, then gives everything new one time, years back. What tells a file
@@ -584,12 +614,14 @@ class KeysTest : public testing::TestWithParam<Case> {
     farm.FarmOk(args);
   }
 
+  static std::string* set_xattr_;
   static std::string* other_root_;
   static LocalFarmUnderTest* warm_;
   static LocalFarmUnderTest* cold_;  // Builds with --no-cache, and knows no build before a change.
   ScratchDir dir_;
   ScratchDir out_;
 };
+std::string* KeysTest::set_xattr_ = nullptr;
 std::string* KeysTest::other_root_ = nullptr;
 LocalFarmUnderTest* KeysTest::warm_ = nullptr;
 LocalFarmUnderTest* KeysTest::cold_ = nullptr;

@@ -128,6 +128,14 @@ TEST_F(TutorialTest, FromARepositoryDigest) {
   Build();
 }
 
+TEST_F(TutorialTest, ARepositoryDigestThatNobodyHasIsNamed) {
+  const std::string reference = absl::StrCat("centos@sha256:", std::string(64, '0'));
+  context_.Write("Dockerfile", absl::StrCat("FROM ", reference, "\nRUN echo pinned\n"));
+  const CommandResult result = farm_->Farm({"build", "--progress=plain", context_.path()});
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_THAT(result.err, ContainsRegex(absl::StrCat("ERROR: .*", reference)));
+}
+
 TEST_F(TutorialTest, WhatARunWroteIsInTheImage) {
   context_.Write("Dockerfile",
                  absl::StrCat(kDockerfile, "RUN echo hi > /cc/file && chmod 600 /cc/file\n"));

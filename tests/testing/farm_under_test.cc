@@ -34,7 +34,9 @@ std::vector<std::string> FarmCommand(const std::vector<std::string>& args) {
 unsigned NumberFromEnvironment(const char* name, unsigned otherwise) {
   const char* text = std::getenv(name);
   unsigned number = otherwise;
-  if (text != nullptr) FARM_CHECK(absl::SimpleAtoi(text, &number)) << name << "=" << text;
+  if (text != nullptr) {
+    FARM_CHECK(absl::SimpleAtoi(text, &number)) << name << "=" << text;
+  }
   return number;
 }
 
