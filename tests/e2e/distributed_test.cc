@@ -222,7 +222,7 @@ class DistributedTest : public testing::Test {
   void WriteCoordinatorConfig(const std::string& name, const std::string& listen, bool tls,
                               bool enrolled) {
     std::string text = absl::StrCat("listen: ['", listen, "']\nstate_dir: ", dir_ / "coordinator",
-                                    "\nlease_ttl: 4s\nrun_network_default: none\n");
+                                    "\nlease_ttl: ", lease_ttl_, "\nrun_network_default: none\n");
     if (tls) {
       absl::StrAppend(&text, "tls: {certificate_file: ", dir_ / "server.pem",
                       ", key_file: ", dir_ / "server.key", "}\n");
@@ -275,12 +275,12 @@ class DistributedTest : public testing::Test {
     return RunCommand(FarmCommand(args, config), {.timeout = absl::Minutes(1)});
   }
 
-  // Eight stages that take three seconds each, and an image of what they made.
-  std::string EightStages(const std::string& id) {
+  // Eight stages that take some seconds each, and an image of what they made.
+  std::string EightStages(const std::string& id, int seconds = 3) {
     std::string dockerfile, copies;
     for (int i = 0; i < 8; ++i) {
-      absl::StrAppend(&dockerfile, "FROM base:1 AS s", i, "\nRUN : ", Marker(id),
-                      "; sleep 3; head -c 200000 /dev/urandom > /o", i, "\n");
+      absl::StrAppend(&dockerfile, "FROM base:1 AS s", i, "\nRUN : ", Marker(id), "; sleep ",
+                      seconds, "; head -c 200000 /dev/urandom > /o", i, "\n");
       absl::StrAppend(&copies, "COPY --from=s", i, " /o", i, " /o", i, "\n");
     }
     dir_.Write(id + "/Dockerfile", dockerfile + "FROM base:1\n" + copies + "COPY big /big\n");
@@ -305,6 +305,20 @@ class DistributedTest : public testing::Test {
         .out;
   }
 
+  // How often the workers started each step whose name has the build's marker.
+  std::map<std::string, int> Starts(const std::string& id) const {
+    std::map<std::string, int> starts;
+    for (const char* worker : {"w1", "w2"}) {
+      const std::string log = ReadFile(dir_ / absl::StrCat(worker, ".log"), 64 << 20).value_or("");
+      for (const absl::string_view line : absl::StrSplit(log, '\n')) {
+        const size_t name = line.find(" name=");
+        if (!absl::StrContains(line, " step started ") || name == absl::string_view::npos) continue;
+        if (absl::StrContains(line, Marker(id))) ++starts[std::string(line.substr(name))];
+      }
+    }
+    return starts;
+  }
+
   std::map<std::string, int64_t> LinkBytes() const {
     std::map<std::string, int64_t> bytes;
     for (const char* host : {"client", "w1", "w2"}) bytes[host] = network_.BytesOf(host);
@@ -312,6 +326,7 @@ class DistributedTest : public testing::Test {
   }
 
   ScratchDir dir_;
+  std::string lease_ttl_ = "4s";
   Network network_{{"client", "w1", "w2"}};
   BackgroundProcess coordinator_;
   std::map<std::string, BackgroundProcess> workers_;
@@ -416,6 +431,29 @@ TEST_F(DistributedTest, ABuildOutlivesAWorkerAndTheKilledOneLeavesNothing) {
   EXPECT_TRUE(WaitUntil([&] { return Footprint("w2") == clean; })) << "after:\n"
                                                                    << Footprint("w2") << "clean:\n"
                                                                    << clean;
+}
+
+TEST_F(DistributedTest, ACoordinatorKilledMidBuildFindsItsWorkersStepsDone) {
+  lease_ttl_ = "20s";  // More than it takes to start the next one.
+  WriteCoordinatorConfig("coordinator.yaml", "0.0.0.0:7070", /*tls=*/true, /*enrolled=*/true);
+  StartFarm();
+  const std::string context = EightStages("adopt", 10);
+  BackgroundProcess cut(FarmCommand({"build", context}, "client.yaml"), dir_ / "cut.log");
+  const auto running = [&] {
+    const std::string processes = Processes("adopt");
+    return std::count(processes.begin(), processes.end(), '\n');
+  };
+  ASSERT_TRUE(WaitUntil([&] { return running() >= 8; })) << Processes("adopt");
+  coordinator_.Kill(SIGKILL);
+  cut.Kill(SIGKILL);
+
+  StartCoordinator();
+  ASSERT_TRUE(WaitUntil([&] { return Workers() == 2; })) << Farm({"workers"}).all();
+  const CommandResult build = Farm({"build", "--progress=rawjson", context});
+  ASSERT_EQ(build.exit_code, 0) << build.all();
+  const std::map<std::string, int> starts = Starts("adopt");
+  EXPECT_EQ(starts.size(), 8U);
+  for (const auto& [name, count] : starts) EXPECT_EQ(count, 1) << name << "\n" << build.err;
 }
 
 TEST_F(DistributedTest, WhoIsNotEnrolledIsRefused) {
