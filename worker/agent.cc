@@ -52,7 +52,7 @@ absl::Status Agent::Run() {
 
   bool stopped = false;
   while (true) {
-    LeaseSet::Actions actions;
+    Tasks stop;
     {
       MutexLock lock(mu_);
       if (IsOver()) {
@@ -61,17 +61,17 @@ absl::Status Agent::Run() {
         break;
       }
       if ((stopping_ || !refusal_.ok()) && !std::exchange(stopped, true)) {
-        actions = leases_.StopAll();
+        stop = Apply(leases_.StopAll());
       } else {
         const absl::Time now = clock_.Now();
-        actions = leases_.OnTick(now);
+        stop = Apply(leases_.OnTick(now));
         if (now >= phase_report_at_) Changed();
-        if (actions.empty()) {
+        if (stop.empty()) {
           lock.WaitFor(changed_, std::clamp(phase_report_at_ - now, absl::ZeroDuration(), kTick));
         }
       }
     }
-    Act(std::move(actions));
+    Cancel(stop);
   }
   end_of_polls_.Cancel();
   for (std::thread& thread : polls) thread.join();
@@ -156,7 +156,7 @@ v1::SynchronizeRequest Agent::MakeRequest() {
 
 void Agent::OnAnswer(const absl::StatusOr<v1::SynchronizeResponse>& response, int64_t sequence,
                      absl::Time called) {
-  LeaseSet::Actions actions;
+  Tasks stop;
   {
     MutexLock lock(mu_);
     --calls_;
@@ -166,12 +166,12 @@ void Agent::OnAnswer(const absl::StatusOr<v1::SynchronizeResponse>& response, in
       retry_ = absl::ZeroDuration();
       retry_at_ = absl::InfinitePast();
       lost_since_ = absl::InfiniteFuture();
-      actions = leases_.OnResponse(*response, sequence, called);
+      stop = Apply(leases_.OnResponse(*response, sequence, called));
     } else if (!over_) {
       OnFailure(response.status());
     }
   }
-  Act(std::move(actions));
+  Cancel(stop);
 }
 
 void Agent::OnFailure(const absl::Status& status) {
@@ -194,29 +194,23 @@ void Agent::OnFailure(const absl::Status& status) {
 
 // Steps.
 
-void Agent::Act(LeaseSet::Actions actions) {
-  if (actions.empty()) return;
-  std::vector<std::shared_ptr<Task>> stop;
-  {
-    MutexLock lock(mu_);
-    stop = Begin(actions);
-  }
-  for (const std::shared_ptr<Task>& task : stop) task->cancel.Cancel();
-}
-
-std::vector<std::shared_ptr<Agent::Task>> Agent::Begin(const LeaseSet::Actions& actions) {
+Agent::Tasks Agent::Apply(const LeaseSet::Actions& actions) {
   for (const v1::Lease& lease : actions.start) {
     auto task = std::make_shared<Task>();
     task->lease = lease;
     tasks_[LeaseSet::Epoch::FromProto(lease.epoch())] = task;
     waiting_.push_back(std::move(task));
   }
-  std::vector<std::shared_ptr<Task>> stop;
+  Tasks stop;
   for (const LeaseSet::Epoch epoch : actions.stop) {
     if (const auto it = tasks_.find(epoch); it != tasks_.end()) stop.push_back(it->second);
   }
-  changed_.notify_all();
+  if (!actions.empty()) changed_.notify_all();
   return stop;
+}
+
+void Agent::Cancel(const Tasks& tasks) {
+  for (const std::shared_ptr<Task>& task : tasks) task->cancel.Cancel();
 }
 
 void Agent::SlotLoop() {
@@ -240,12 +234,12 @@ void Agent::RunTask(Task& task) {
                            {"step", task.lease.key().substr(0, 12)},
                            {"name", task.lease.spec().execution().name()}});
   LogStreamer log(client_, task.lease.epoch(), [&] {
-    LeaseSet::Actions actions;
+    Tasks stop;
     {
       MutexLock lock(mu_);
-      actions = leases_.Stop(epoch);
+      stop = Apply(leases_.Stop(epoch));
     }
-    Act(std::move(actions));
+    Cancel(stop);
   });
   const absl::Time started = clock_.Now();
   absl::StatusOr<v1::StepResult> result =

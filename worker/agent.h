@@ -74,6 +74,7 @@ class Agent {
     v1::Lease lease;
     CancelToken cancel;
   };
+  using Tasks = std::vector<std::shared_ptr<Task>>;
 
   void PollLoop();
   void SlotLoop();
@@ -83,9 +84,11 @@ class Agent {
   void OnAnswer(const absl::StatusOr<v1::SynchronizeResponse>& response, int64_t sequence,
                 absl::Time called);
   void OnFailure(const absl::Status& status) FARM_REQUIRES(mu_);
-  // Starts and stops steps. Takes no lock while it cancels: callbacks run then.
-  void Act(LeaseSet::Actions actions);
-  std::vector<std::shared_ptr<Task>> Begin(const LeaseSet::Actions& actions) FARM_REQUIRES(mu_);
+  // Queues the steps to start and returns those to stop. Under the lock that the decision was taken
+  // under: a lease that is known without its task could not be stopped.
+  Tasks Apply(const LeaseSet::Actions& actions) FARM_REQUIRES(mu_);
+  // Without the lock: callbacks run.
+  static void Cancel(const Tasks& tasks);
   void Changed() FARM_REQUIRES(mu_);
   bool IsOver() const FARM_REQUIRES(mu_);
 
