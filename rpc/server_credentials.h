@@ -25,8 +25,8 @@ void ConfigureServer(grpc::ServerBuilder& builder);
 // certificate and key are read again when their files change; unix sockets never do. `bound_port`
 // gets the port after BuildAndStart(), which matters if the address asks for port 0; may be null.
 //   INVALID_ARGUMENT     the address, or files of `tls` of which some are missing
-//   FAILED_PRECONDITION  the address can be reached from elsewhere, but there is no TLS or nobody is
-//                        enrolled (`authenticator`): such a listener does not start
+//   FAILED_PRECONDITION  the address can be reached from elsewhere, but there is no TLS, or nobody
+//                        is enrolled (`authenticator`): such a listener does not start
 //   UNAVAILABLE          another program listens on the unix socket; a port in use shows only when
 //                        BuildAndStart() gives none
 absl::Status AddListener(grpc::ServerBuilder& builder, const std::string& address,

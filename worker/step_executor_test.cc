@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -14,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
+#include "base/check.h"
 #include "base/digest_proto.h"
 #include "base/sha256.h"
 #include "base/testing/status_matchers.h"
@@ -673,9 +675,61 @@ TEST_F(StepTest, LayerThatLacksParentsTakesTheirMetadataFromBelow) {
   EXPECT_EQ(Describe(root, "app/f"), "file 644 0:0 x");
 }
 
-TEST_F(StepTest, DamagedArchiveIsRefused) {
-  EXPECT_THAT(world_.Execute(UnpackSpec(PutBytes(world_.blobs(), "no tar at all").value())),
-              ::testing::Not(IsOk()));
+std::string Compressed(Compression codec, const std::string& bytes) {
+  StringSink sink;
+  const auto compressor = NewCompressor(DefaultCompressionId(codec), sink).value();
+  FARM_CHECK_OK(compressor->Write(bytes));
+  FARM_CHECK_OK(compressor->Finish());
+  return sink.Take();
+}
+
+TEST_F(StepTest, DamagedAndHostileArchivesAreRefusedAndNothingIsLeft) {
+  const std::string tar =
+      TarBuilder().Directory("d").File("d/f", std::string(100'000, 'x')).Build();
+  const std::string gzip = Compressed(Compression::kGzip, tar);
+  std::string damaged = gzip;
+  damaged[gzip.size() - 6] ^= 1;  // Of the checksum.
+  // Its header names 60 MB of an attribute.
+  std::string long_header = TarBuilder().File("f", std::string(60'000'000, 'x')).Build();
+  long_header[156] = 'x';
+  long_header.replace(148, 6, "000000");
+  unsigned sum = 0;
+  for (int i = 0; i < 512; ++i) {
+    sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(long_header[i]);
+  }
+  snprintf(&long_header[148], 7, "%06o", sum);
+  struct Refusal {
+    const char* what;
+    std::string blob;
+    absl::StatusCode code;
+  };
+  const std::vector<Refusal> refusals = {
+      {"no tar", "no tar at all", absl::StatusCode::kDataLoss},
+      {"no tar, compressed", Compressed(Compression::kGzip, std::string(10'000, 'x')),
+       absl::StatusCode::kInvalidArgument},
+      {"half of a tar", tar.substr(0, tar.size() / 2), absl::StatusCode::kDataLoss},
+      {"half of a gzip stream", gzip.substr(0, gzip.size() / 2), absl::StatusCode::kDataLoss},
+      {"half of a zstd stream", Compressed(Compression::kZstd, tar).substr(0, 30),
+       absl::StatusCode::kDataLoss},
+      {"wrong checksum", damaged, absl::StatusCode::kDataLoss},
+      {"a header of 60 MB", Compressed(Compression::kGzip, long_header),
+       absl::StatusCode::kResourceExhausted},
+      {"out of the root", Compressed(Compression::kGzip, TarBuilder().File("../x", "").Build()),
+       absl::StatusCode::kInvalidArgument},
+      {"a link out of the root", TarBuilder().HardLink("x", "../../etc/passwd").Build(),
+       absl::StatusCode::kInvalidArgument},
+      {"a file as a parent", TarBuilder().File("x", "").File("x/y", "").Build(),
+       absl::StatusCode::kInvalidArgument},
+      {"overlayfs' own mark", TarBuilder().Device("x", TarType::kCharDevice, 0, 0).Build(),
+       absl::StatusCode::kInvalidArgument},
+  };
+  for (const Refusal& refusal : refusals) {
+    SCOPED_TRACE(refusal.what);
+    const Digest blob = PutBytes(world_.blobs(), refusal.blob).value();
+    const std::string before = world_.Leftovers();
+    EXPECT_THAT(world_.Execute(UnpackSpec(blob)), StatusIs(refusal.code));
+    EXPECT_EQ(world_.Leftovers(), before);
+  }
 }
 
 // Blobs for others.
