@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "base/byte_stream.h"
 #include "tests/testing/farm_under_test.h"
@@ -21,6 +23,7 @@ namespace {
 
 constexpr int64_t kHighMarkBytes = 24'000'000;
 constexpr int64_t kLayerBytes = 2'000'000;
+constexpr int64_t kLogBytesMax = 256 << 20;
 
 class CollectionTest : public testing::Test {
  protected:
@@ -49,6 +52,14 @@ class CollectionTest : public testing::Test {
     return bytes;
   }
 
+  // How often something was removed so far.
+  int Collections() const {
+    const std::string log =
+        ReadFile(farm_.state_dir() + "/state/coordinator.log", kLogBytesMax).value_or("");
+    const std::vector<absl::string_view> parts = absl::StrSplit(log, " I collected ");
+    return static_cast<int>(parts.size()) - 1;
+  }
+
   ScratchDir dir_;
   LocalFarmUnderTest farm_;
 };
@@ -59,6 +70,7 @@ TEST_F(CollectionTest, NoBuildFailsAtTwiceTheHighMarkAndTheSizeComesDown) {
   farm_.FarmOk({"import", BusyboxRootTar(), "base:1"});
   farm_.FarmOk({"build", "-t", "kept:1", Context("kept")});
   const std::string kept_before = farm_.FarmOk({"save", "kept:1"}).out;
+  ASSERT_GT(kept_before.size(), 1'000'000U);
 
   std::atomic<int64_t> peak_bytes = 0;
   std::atomic<int> builds = 0;
@@ -76,6 +88,7 @@ TEST_F(CollectionTest, NoBuildFailsAtTwiceTheHighMarkAndTheSizeComesDown) {
   }
   for (std::thread& builder : builders) builder.join();
   EXPECT_GE(peak_bytes, 2 * kHighMarkBytes);
+  EXPECT_GT(Collections(), 0) << "nothing was collected while builds ran";
   const absl::Time filled = absl::Now();
   EXPECT_TRUE(WaitUntil([&] { return StoreBytes() <= kHighMarkBytes; }, absl::Seconds(40)))
       << StoreBytes() << " bytes are left";
