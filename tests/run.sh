@@ -2,6 +2,7 @@
 # Installs what is needed, builds everything and runs all tests, on Debian 12 as root.
 # Usage: tests/run.sh [BAZEL_TEST_ARGUMENT...]   (default: //...)
 # Ends with "N passed, N failed", and ", N skipped" with the reasons before it, counting test cases.
+# With FARM_TEST_REQUIRE=1 only what tools/count_tests.py lists may be skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
