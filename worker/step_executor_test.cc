@@ -360,6 +360,7 @@ TEST_F(StepTest, OtherStagesFilesKeepOwnersLinksAndDevices) {
   v1::StepSpec stage;
   *stage.mutable_inputs()->add_root() = lower;
   stage.mutable_identity()->mutable_run()->add_args("edit");
+  stage.mutable_execution()->set_network(v1::NETWORK_MODE_NONE);
   ASSERT_OK_AND_ASSIGN(const v1::StepResult edited, world_.Execute(stage));
   *source.mutable_layers()->add_layers() = StepWorld::RefOf(edited);
 
