@@ -1,6 +1,8 @@
 // Each folder of tests/e2e/differential is built by farm and by docker's builder from one context
 // and one base, and the images have to be equal. The README there says what a folder holds.
 //
+// Then docker's engine loads the images that farm made, and has to see the trees that farm says.
+//
 // All builds are done before the first test, several at once; the tests compare what came out.
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <thread>
 #include <vector>
@@ -97,6 +100,8 @@ struct Built {
   Facts facts;
   std::string output;
   absl::Status trouble;  // what kept it from being seen; a build that fails is seen
+  // Of farm's: the tree that docker's engine has when it has loaded the image.
+  absl::StatusOr<Facts> loaded = absl::UnknownError("it was not loaded");
 
   bool succeeded() const { return facts.count("build") > 0 && facts.at("build") == "succeeds"; }
 };
@@ -171,6 +176,42 @@ void AddConfigs(const Builder& builder, const std::string& archive,
   }
 }
 
+// What the engine's `docker create` puts into each root, in whatever state the image has it.
+bool IsOfEngine(const std::string& fact) {
+  const std::string path = fact.substr(0, fact.find(' '));
+  for (const char* made : {"/.dockerenv", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname",
+                           "/etc/hosts", "/etc/mtab", "/etc/resolv.conf"}) {
+    if (path == made) return true;
+  }
+  for (const char* changed : {"/", "/dev", "/etc", "/proc", "/sys"}) {
+    if (path == changed) return true;
+  }
+  // `docker export` leaves them out.
+  return absl::StrContains(fact, " xattr user.");
+}
+
+// Facts of the tree of an image alone: without those of its config, and of the build.
+Facts TreeFacts(const Facts& facts) {
+  Facts tree;
+  for (const auto& [name, value] : facts) {
+    if (absl::StartsWith(name, "/") && !IsOfEngine(name)) tree[name] = value;
+  }
+  return tree;
+}
+
+absl::StatusOr<Facts> TreeInEngine(const DockerUnderTest& docker, const std::string& tag,
+                                   absl::Time start) {
+  const CommandResult created = docker.Docker({"create", tag, "/none"});
+  if (created.exit_code != 0) return absl::UnknownError(created.all());
+  const std::string container(absl::StripSuffix(created.out, "\n"));
+  const ScratchDir out;
+  const CommandResult exported = docker.Docker({"export", "-o", out / "tree.tar", container});
+  docker.Docker({"rm", container});
+  if (exported.exit_code != 0) return absl::UnknownError(exported.all());
+  ASSIGN_OR_RETURN(const Facts facts, TreeOfFile(out / "tree.tar", start));
+  return TreeFacts(facts);
+}
+
 // Runs the case's context.sh in an empty directory. Files that it gives no time of their own get
 // one that is not the build's, so that a builder that loses it is found out.
 CommandResult MakeContext(const std::string& name, const std::string& directory) {
@@ -191,7 +232,7 @@ bool IsSelected(const std::string& test_name) {
     const testing::TestSuite& suite = *all.GetTestSuite(i);
     for (int j = 0; j < suite.total_test_count(); ++j) {
       const testing::TestInfo& test = *suite.GetTestInfo(j);
-      if (absl::EndsWith(test.name(), "/" + test_name)) return test.should_run();
+      if (absl::EndsWith(test.name(), "/" + test_name) && test.should_run()) return true;
     }
   }
   return false;
@@ -218,7 +259,9 @@ class DifferentialTest : public testing::TestWithParam<std::string> {
     const FarmBuilder farm;
     const ScratchDir dir;
     ShareBase(docker.docker(), farm.farm(), dir);
-    if (!HasFatalFailure()) BuildAll(docker, farm, dir);
+    const absl::Time start = absl::FromUnixSeconds(absl::ToUnixSeconds(absl::Now()));
+    if (!HasFatalFailure()) BuildAll(docker, farm, dir, start);
+    if (!HasFatalFailure()) LoadAll(docker.docker(), dir, start);
   }
 
   // The same images in both, with one id. base:1 has the files that an engine mounts over in each
@@ -242,8 +285,8 @@ class DifferentialTest : public testing::TestWithParam<std::string> {
     ASSERT_EQ(farm.FarmOk({"load", "-i", archive}).exit_code, 0);
   }
 
-  static void BuildAll(const Builder& docker, const Builder& farm, const ScratchDir& dir) {
-    const absl::Time start = absl::FromUnixSeconds(absl::ToUnixSeconds(absl::Now()));
+  static void BuildAll(const Builder& docker, const Builder& farm, const ScratchDir& dir,
+                       absl::Time start) {
     cases_ = new std::map<std::string, Case>;
     std::vector<Case*> cases;
     for (const std::string& name : CaseNames()) {
@@ -253,20 +296,11 @@ class DifferentialTest : public testing::TestWithParam<std::string> {
       cases.push_back(&(*cases_)[name]);
       cases.back()->name = name;
     }
-    std::atomic<size_t> next = 0;
-    std::vector<std::thread> threads;
-    for (int i = 0; i < kBuildsAtOnce; ++i) {
-      threads.emplace_back([&] {
-        while (true) {
-          const size_t task = next.fetch_add(1);
-          if (task >= 2 * cases.size()) return;
-          Case& one = *cases[task / 2];
-          (task % 2 == 0 ? one.docker : one.farm) =
-              BuildCase(task % 2 == 0 ? docker : farm, one.name, dir / one.name, start);
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    InParallel(2 * cases.size(), [&](size_t task) {
+      Case& one = *cases[task / 2];
+      (task % 2 == 0 ? one.docker : one.farm) =
+          BuildCase(task % 2 == 0 ? docker : farm, one.name, dir / one.name, start);
+    });
     std::vector<Built*> by_docker, by_farm;
     for (Case* one : cases) {
       for (Built& built : one->docker) by_docker.push_back(&built);
@@ -274,6 +308,36 @@ class DifferentialTest : public testing::TestWithParam<std::string> {
     }
     AddConfigs(docker, dir / "docker.tar", by_docker);
     AddConfigs(farm, dir / "farm.tar", by_farm);
+  }
+
+  // In place of docker's own, which are of the same names and have been looked at.
+  static void LoadAll(const DockerUnderTest& docker, const ScratchDir& dir, absl::Time start) {
+    std::vector<Built*> all;
+    for (auto& [name, one] : *cases_) {
+      for (Built& built : one.farm) {
+        if (built.succeeded()) all.push_back(&built);
+      }
+    }
+    if (all.empty()) return;
+    const CommandResult loaded = docker.Docker({"load", "-i", dir / "farm.tar"});
+    ASSERT_EQ(loaded.exit_code, 0) << loaded.all() << docker.Logs();
+    const absl::Time begin = absl::Now();
+    InParallel(all.size(), [&](size_t task) {
+      all[task]->loaded = TreeInEngine(docker, all[task]->tag, start);
+    });
+    std::printf("%zu images looked at in the engine in %s\n", all.size(),
+                absl::FormatDuration(absl::Now() - begin).c_str());
+  }
+
+  static void InParallel(size_t tasks, const std::function<void(size_t)>& run) {
+    std::atomic<size_t> next = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kBuildsAtOnce; ++i) {
+      threads.emplace_back([&] {
+        for (size_t task = next.fetch_add(1); task < tasks; task = next.fetch_add(1)) run(task);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
   }
 
   void SetUp() override {
@@ -330,6 +394,18 @@ TEST_P(DifferentialTest, FarmBuildsWhatDockerBuilds) {
   EXPECT_NE(one.farm.back().succeeded(), error.ok()) << one.farm.back().output;
   if (error.ok()) {
     EXPECT_THAT(one.farm.back().output, testing::HasSubstr(absl::StripSuffix(*error, "\n")));
+  }
+}
+
+TEST_P(DifferentialTest, TheEngineHasTheTreeOfFarmsImage) {
+  const Case& one = cases_->at(GetParam());
+  ASSERT_NO_FATAL_FAILURE(ExpectSeen("farm", one.farm));
+  for (const Built& built : one.farm) {
+    if (!built.succeeded()) continue;  // There is no image, which the other test looks into.
+    ASSERT_OK(built.loaded);
+    const std::vector<std::string> differences =
+        Differences(TreeFacts(built.facts), *built.loaded, {});
+    EXPECT_TRUE(differences.empty()) << built.tag << "\n" << absl::StrJoin(differences, "\n");
   }
 }
 
