@@ -98,7 +98,7 @@ class CommandTest : public ::testing::Test {
     ASSERT_OK_AND_ASSIGN(manifest.config.digest,
                          PutBytes(farm_.blobs(), SerializeImageConfig(config)));
     ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm_.blobs(), SerializeManifest(manifest)));
-    *image.mutable_manifest() = DigestToProto(digest);
+    *image.mutable_manifest() = *image.add_export_manifests() = DigestToProto(digest);
     *image.mutable_config() = DigestToProto(manifest.config.digest);
   }
 
@@ -697,7 +697,7 @@ TEST_F(CommandTest, WhatIsUnpackedBelongsToTheCallerWithItsModes) {
                        PutBytes(farm_.blobs(), TarBuilder().Add(entry, "x").Build()));
   *image.mutable_flattened() = DigestToProto(tar);
   ASSERT_OK_AND_ASSIGN(const BuildOutput output, ParseBuildOutput((dir_ / "out").string()));
-  ASSERT_OK(WriteBuildOutput(output, image, {}, farm_));
+  ASSERT_OK(WriteBuildOutput(output, 0, image, {}, farm_));
   struct stat info {};
   ASSERT_EQ(stat((dir_ / "out/tool").c_str(), &info), 0);
   EXPECT_EQ(info.st_uid, geteuid());
@@ -706,10 +706,10 @@ TEST_F(CommandTest, WhatIsUnpackedBelongsToTheCallerWithItsModes) {
   // A tar that is not there is the farm's fault, a file in the way is not.
   image.mutable_flattened()->set_hash(std::string(64, '0'));
   EXPECT_FALSE(
-      WriteBuildOutput(output, image, {}, farm_).GetPayload(kLocalErrorPayload).has_value());
+      WriteBuildOutput(output, 0, image, {}, farm_).GetPayload(kLocalErrorPayload).has_value());
   *image.mutable_flattened() = DigestToProto(tar);
   ASSERT_OK_AND_ASSIGN(const BuildOutput file, ParseBuildOutput((dir_ / "out/tool").string()));
-  EXPECT_EQ(ExitCodeFor(WriteBuildOutput(file, image, {}, farm_)), kExitFailed);
+  EXPECT_EQ(ExitCodeFor(WriteBuildOutput(file, 0, image, {}, farm_)), kExitFailed);
 }
 
 TEST_F(CommandTest, WhatDockerLoadSaysIsToldIfItFails) {
@@ -720,7 +720,7 @@ TEST_F(CommandTest, WhatDockerLoadSaysIsToldIfItFails) {
   const BuildOutput output = {.type = BuildOutput::Type::kDocker};
   const auto load = [&](const std::string &script) {
     EXPECT_OK(WriteFileAtomically(dir_ / "docker", "#!/bin/sh\n" + script, 0755));
-    return WriteBuildOutput(output, image, {"app:1"}, farm_);
+    return WriteBuildOutput(output, 0, image, {"app:1"}, farm_);
   };
   EXPECT_OK(load("test $1 = load && cat > /dev/null && echo Loaded image: app:1"));
   const absl::Status failed = load("cat > /dev/null; echo no space left >&2; exit 3");

@@ -352,7 +352,7 @@ void BuildSession::MakeKey(int index) {
     }
     Blocking(
         [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
-         parent = RootChainIdOf(step), cancel = cancel_resolving_, lookup = !request_.no_cache(),
+         parent = RootChainIdOf(step), cancel = cancel_, lookup = !request_.no_cache(),
          explain = request_.explain()]() -> absl::StatusOr<Keyed> {
           const PlanStep& step = plan->steps[static_cast<size_t>(index)];
           Keyed keyed{.identity = step.identity};
