@@ -59,7 +59,7 @@ absl::Status NoDockerfile(const fs::path& path, const std::string& named,
 }
 
 absl::StatusOr<std::string> ReadText(ByteSource& source) {
-  StringSink sink(kDockerfileBytesMax + 1);
+  StringSink sink(kDockerfileBytesMax);
   RETURN_IF_ERROR(CopyBytes(source, sink).status()) << "standard input";
   return sink.Take();
 }
@@ -139,7 +139,7 @@ absl::StatusOr<BuildFiles> ReadTarContext(absl::string_view front, const std::st
   if (!directory.valid()) return ErrnoStatus(errno, files.context_directory);
   files.dockerfile_name = file.empty() ? "Dockerfile" : file;
   absl::StatusOr<std::string> text =
-      ReadBeneath(directory.get(), files.dockerfile_name, kDockerfileBytesMax + 1);
+      ReadBeneath(directory.get(), files.dockerfile_name, kDockerfileBytesMax);
   if (absl::IsNotFound(text.status())) {
     return absl::NotFoundError(absl::StrCat("failed to read dockerfile: open ",
                                             files.dockerfile_name,
@@ -203,7 +203,7 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
   } else {
     const fs::path path = file.empty() ? fs::path(context) / "Dockerfile" : fs::path(file);
     files.dockerfile_name = file.empty() ? "Dockerfile" : file;
-    absl::StatusOr<std::string> text = ReadFile(path, kDockerfileBytesMax + 1);
+    absl::StatusOr<std::string> text = ReadFile(path, kDockerfileBytesMax);
     if (absl::IsNotFound(text.status())) {
       return NoDockerfile(path, files.dockerfile_name, context);
     }

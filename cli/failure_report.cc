@@ -13,6 +13,7 @@ namespace farm {
 namespace {
 
 constexpr size_t kTailLinesShown = 20;
+constexpr size_t kSourceLineShownBytes = 1000;  // longer ones are clipped
 
 // The last line of the instruction that begins at `line`; `line` itself if it is not known.
 int EndLine(const std::string& dockerfile_name, const std::string& dockerfile, int line) {
@@ -28,6 +29,13 @@ int EndLine(const std::string& dockerfile_name, const std::string& dockerfile, i
 
 // Tabs stay: they stand as the person wrote them.
 std::string HarmlessSource(absl::string_view line) {
+  if (line.size() > kSourceLineShownBytes) {
+    // At a whole character.
+    size_t end = kSourceLineShownBytes;
+    while (end > 0 && (line[end] & 0xc0) == 0x80) --end;
+    return absl::StrCat(HarmlessSource(line.substr(0, end)), " [", line.size() - end,
+                        " bytes more]");
+  }
   return absl::StrJoin(absl::StrSplit(line, '\t'), "\t",
                        [](std::string* out, absl::string_view piece) {
                          *out += HarmlessLine(piece, /*keep_colors=*/false);

@@ -264,6 +264,18 @@ TEST_F(ProgressTest, AnErrorOfTheDockerfileShowsItsLine) {
               HasSubstr("   2 | >>> WORKDIT /\n"));
 }
 
+TEST_F(ProgressTest, ALongLineOfTheDockerfileIsShownClipped) {
+  ProgressModel model(nullptr);
+  v1::BuildEvent event = events_.Finished("Dockerfile:1: unknown instruction");
+  event.mutable_finished()->mutable_error()->set_line(1);
+  model.Apply(event, clock_.Now());
+  // 999 bytes, and a character of two that the limit would cut.
+  const std::string line = "x" + std::string(998, 'y') + "\xc3\xa9" + std::string(5000, 'z');
+  const std::string report = FailureReport(model, "Dockerfile", line, false);
+  EXPECT_THAT(report, HasSubstr("y [5002 bytes more]\n"));
+  EXPECT_THAT(report.size(), ::testing::Lt(1200u));
+}
+
 TEST_F(ProgressTest, OnlyTheLastLinesOfAFailureAreShown) {
   ProgressModel model(nullptr);
   for (int i = 1; i <= 100; ++i) {
