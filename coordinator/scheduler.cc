@@ -84,7 +84,9 @@ std::vector<Scheduler::Event> Scheduler::OnReport(const v1::SynchronizeRequest& 
   worker.report.clear_leases();
   worker.report.clear_layers_added();
   worker.report.clear_layers_removed();
-  if (worker.FreeSlots() > 0) {
+  if (report.leaving()) {
+    Forget(name, absl::UnavailableError(absl::StrCat("worker ", name, " has left")), events);
+  } else if (worker.FreeSlots() > 0) {
     free_.insert(name);
   } else {
     free_.erase(name);

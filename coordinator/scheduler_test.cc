@@ -221,6 +221,20 @@ TEST_F(SchedulerTest, AJobThatWorkersCannotRunIsGivenUpAfterItsAttempts) {
   EXPECT_THAT(events[0].error, StatusIs(absl::StatusCode::kUnavailable));
 }
 
+TEST_F(SchedulerTest, WhatALeavingWorkerWasLentRunsElsewhereAtOnce) {
+  Join("w1");
+  scheduler_.Submit(Run("make"));
+  ASSERT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
+  Join("w2");
+  v1::SynchronizeRequest leaving = Report("w1", 1);
+  leaving.set_leaving(true);
+  const auto events = scheduler_.OnReport(leaving, now_);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, Kind::kRequeued);
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 1u);
+  EXPECT_EQ(scheduler_.Workers().size(), 1u);
+}
+
 TEST_F(SchedulerTest, AWorkerThatCouldNotRunAJobTriesAgainIfNoOtherOneCan) {
   Join("w1");
   v1::SynchronizeRequest leaving = Report("leaving", 1);

@@ -129,6 +129,7 @@ void StepRunner::Synchronize(const v1::SynchronizeRequest& request,
   }
   polls_[worker] = {.since = clock_.Now(), .reply = std::move(reply)};
   Take(scheduler_.OnReport(request, clock_.Now()));
+  if (request.leaving()) polls_.extract(worker).mapped().reply(v1::SynchronizeResponse());
   AnswerPolls();
 }
 

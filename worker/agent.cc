@@ -76,6 +76,7 @@ absl::Status Agent::Run() {
   end_of_polls_.Cancel();
   for (std::thread& thread : polls) thread.join();
   for (std::thread& thread : slots) thread.join();
+  SayGoodbye();
   MutexLock lock(mu_);
   return refusal_;
 }
@@ -190,6 +191,19 @@ void Agent::OnFailure(const absl::Status& status) {
   }
   // Between half and all of it, so that a farm's workers do not come back all at once.
   retry_at_ = absl::Now() + retry_ * absl::Uniform(random_, 0.5, 1.0);
+}
+
+void Agent::SayGoodbye() {
+  v1::SynchronizeRequest request;
+  {
+    MutexLock lock(mu_);
+    if (!draining_ || !refusal_.ok()) return;
+    request = MakeRequest();
+  }
+  request.set_leaving(true);
+  CancelToken never;
+  const auto answer = client_.Synchronize(request, options_.goodbye_timeout, never);
+  if (!answer.ok()) LogInfo("left without a word", {{"error", LogText(answer.status())}});
 }
 
 // Steps.

@@ -49,6 +49,8 @@ class Agent {
     // Ends (OK) once the coordinator could not be reached for so long and no step runs: the worker
     // of a local farm goes with its coordinator.
     absl::Duration leave_after = absl::InfiniteDuration();
+    // Of the call that says goodbye after Drain() or Stop(); a coordinator answers it at once.
+    absl::Duration goodbye_timeout = absl::Seconds(2);
     // A step's new phase is reported this late at most, with other news if there is some.
     absl::Duration phase_report_delay = absl::Milliseconds(200);
   };
@@ -84,6 +86,8 @@ class Agent {
   void OnAnswer(const absl::StatusOr<v1::SynchronizeResponse>& response, int64_t sequence,
                 absl::Time called);
   void OnFailure(const absl::Status& status) FARM_REQUIRES(mu_);
+  // So that nothing more is lent to this worker. Best effort: a silent one is missed after a while.
+  void SayGoodbye();
   // Queues the steps to start and returns those to stop. Under the lock that the decision was taken
   // under: a lease that is known without its task could not be stopped.
   Tasks Apply(const LeaseSet::Actions& actions) FARM_REQUIRES(mu_);

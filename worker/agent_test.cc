@@ -201,6 +201,7 @@ class FakeCoordinator final : public LeaseClient {
       }
     }
     changed_.notify_all();
+    if (request.leaving()) return v1::SynchronizeResponse();
     const absl::Time give_up = absl::Now() + timeout;
     while (true) {
       if (!down_.ok()) return down_;
@@ -524,6 +525,14 @@ TEST_F(AgentTest, DrainingWorkerFinishesWhatItHas) {
   go.Cancel();
   coordinator_.WaitForDone(1);
   EXPECT_OK(Join());
+}
+
+TEST_F(AgentTest, DrainedWorkerSaysGoodbye) {
+  Start();
+  coordinator_.WaitFor([](const auto& r) { return !r.leaving(); });
+  agent_->Drain();
+  EXPECT_OK(Join());
+  coordinator_.WaitFor([](const auto& r) { return r.leaving() && r.draining(); });
 }
 
 TEST_F(AgentTest, StoppedWorkerCancelsItsSteps) {
