@@ -692,7 +692,14 @@ void BuildSession::StoreManifest(const Image& image, std::function<void(v1::Dige
 }
 
 void BuildSession::AddLiveBlobs(LiveBlobs& live) const {
-  Session::AddLiveBlobs(live);
+  // Once it is over, only for a client that has yet to write an archive or files of the result:
+  // what every finished build has made would keep a busy store above its marks.
+  const bool is_fetched = std::any_of(request_.exports().begin(), request_.exports().end(),
+                                      [](const v1::Export& wanted) {
+                                        return wanted.kind() == v1::Export::KIND_LAYERS ||
+                                               wanted.kind() == v1::Export::KIND_FLATTEN;
+                                      });
+  if (open() || is_fetched) Session::AddLiveBlobs(live);
   if (!open()) return;
   if (request_.has_context_table()) {
     if (absl::StatusOr<Digest> table = DigestFromProto(request_.context_table()); table.ok()) {

@@ -773,10 +773,12 @@ TEST_F(SessionTableTest, OneWithAnOpenSessionIsNotIdle) {
   EXPECT_THAT(worker_.ran, ElementsAre("one"));
 }
 
-// The client may still fetch it, and an image without a tag is held by nothing else.
-TEST_F(SessionTableTest, WhatAFinishedSessionMadeIsHeldWhileItIsKept) {
+// An image without a tag is held by nothing else.
+TEST_F(SessionTableTest, WhatItsClientHasYetToFetchIsHeldWhileAFinishedSessionIsKept) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_exports()->set_kind(v1::Export::KIND_LAYERS);
   const auto session = std::make_shared<BuildSession>(
-      farm_, Session::Options{.id = "s1", .domain = "main"}, Request("FROM scratch\nRUN one\n"));
+      farm_, Session::Options{.id = "s1", .domain = "main"}, request);
   v1::BuiltImage image;
   session->events().Watch(0, [&image](const EventStream::SharedEvent& event) {
     if (event->has_finished()) image = event->finished().image();
@@ -789,6 +791,13 @@ TEST_F(SessionTableTest, WhatAFinishedSessionMadeIsHeldWhileItIsKept) {
                             *DigestFromProto(image.config())}));
   clock_.Advance(absl::Minutes(6));
   sessions_.OnTick();
+  EXPECT_THAT(sessions_.LiveBlobs().blobs, IsEmpty());
+}
+
+TEST_F(SessionTableTest, AFinishedSessionHoldsNothingThatNobodyFetches) {
+  EXPECT_OK(Start("FROM scratch\nRUN one\n"));
+  Settle();
+  ASSERT_EQ(sessions_.open_sessions(), 0);
   EXPECT_THAT(sessions_.LiveBlobs().blobs, IsEmpty());
 }
 

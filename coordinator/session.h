@@ -58,8 +58,8 @@ class Session : public std::enable_shared_from_this<Session> {
   EventStream& events() { return events_; }
   const std::string& id() const { return options_.id; }
   const std::string& domain() const { return options_.domain; }
-  // What the collector must leave alone while the session is open, and, if it made an image, while
-  // it is kept: the client may still fetch that.
+  // What the collector must leave alone while the session is open, and, if it made what the client
+  // has yet to fetch, while it is kept.
   struct LiveBlobs {
     std::vector<Digest> blobs;
     std::vector<Digest> tables;  // with the files that they name
