@@ -40,15 +40,21 @@ PlanOptions PlanOptionsOf(const FarmContext& farm, const v1::StartBuildRequest& 
   return options;
 }
 
-// Names under which the parts of a step's key are remembered: what it does, and where it stands.
-std::vector<std::string> AliasesOf(const PlanStep& step) {
+// Names under which the parts of a step's key are remembered: what it does, and where it stands in
+// the builds of the same repository. Elsewhere another Dockerfile's step stands in that place.
+std::vector<std::string> AliasesOf(const v1::StartBuildRequest& request, const PlanStep& step) {
+  std::string repository;
+  if (request.tags_size() > 0) {
+    if (const auto tag = Reference::Parse(request.tags(0)); tag.ok())
+      repository = tag->repository();
+  }
   const std::vector<std::string> words = absl::StrSplit(step.name, absl::MaxSplits(']', 1));
-  return {absl::StrCat("i:", step.instruction), absl::StrCat("p:", words.front())};
+  return {absl::StrCat("i:", step.instruction), absl::StrCat("p:", repository, " ", words.front())};
 }
 
 std::vector<std::string> Explain(Publisher& publisher, const std::string& domain,
-                                 const PlanStep& step, const StepKey& key) {
-  for (const std::string& alias : AliasesOf(step)) {
+                                 const std::vector<std::string>& aliases, const StepKey& key) {
+  for (const std::string& alias : aliases) {
     const absl::StatusOr<v1::ActionRecord> last = publisher.FindLastRun(domain, alias);
     if (!last.ok()) continue;
     std::vector<std::string> reasons =
@@ -352,8 +358,8 @@ void BuildSession::MakeKey(int index) {
     }
     Blocking(
         [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
-         parent = RootChainIdOf(step), cancel = cancel_, lookup = !request_.no_cache(),
-         explain = request_.explain()]() -> absl::StatusOr<Keyed> {
+         parent = RootChainIdOf(step), aliases = AliasesOf(request_, step), cancel = cancel_,
+         lookup = !request_.no_cache(), explain = request_.explain()]() -> absl::StatusOr<Keyed> {
           const PlanStep& step = plan->steps[static_cast<size_t>(index)];
           Keyed keyed{.identity = step.identity};
           std::vector<Table> selections;
@@ -394,7 +400,7 @@ void BuildSession::MakeKey(int index) {
             }
           }
           if (explain && !keyed.hit.has_value()) {
-            keyed.reasons = lookup ? Explain(farm.publisher, domain, step, keyed.key)
+            keyed.reasons = lookup ? Explain(farm.publisher, domain, aliases, keyed.key)
                                    : std::vector<std::string>{"--no-cache was asked for"};
           }
           return keyed;
@@ -435,7 +441,7 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   request.key = keyed.key.digest;
   request.parent_chain_id = RootChainIdOf(step);
   request.record.set_name(step.name);
-  request.aliases = AliasesOf(step);
+  request.aliases = AliasesOf(request_, step);
   for (v1::KeyPart& part : keyed.key.parts) *request.record.add_parts() = std::move(part);
   *request.spec.mutable_identity() = std::move(keyed.identity);
   v1::StepExecution& execution = *request.spec.mutable_execution();

@@ -547,6 +547,21 @@ TEST_F(BuildSessionTest, ExplainNamesWhatIsNew) {
   EXPECT_THAT(Reasons(), HasSubstr("variable A"));
 }
 
+TEST_F(BuildSessionTest, AStepIsNotExplainedByTheOneInItsPlaceOfAnotherRepository) {
+  v1::StartBuildRequest theirs = Request("FROM scratch\nRUN one\n");
+  theirs.add_tags("theirs:1");
+  Build(theirs);
+  v1::StartBuildRequest ours = Request("FROM scratch\nRUN two\n");
+  ours.add_tags("ours:1");
+  ours.set_explain(true);
+  Build(ours);
+  EXPECT_THAT(Reasons(), HasSubstr("has not run"));
+  ours.set_dockerfile("FROM scratch\nRUN three\n");
+  ours.set_tags(0, "ours:2");
+  Build(ours);
+  EXPECT_THAT(Reasons(), HasSubstr("was: "));
+}
+
 TEST_F(BuildSessionTest, AScriptOfAnyLengthIsBuiltAndExplained) {
   const std::string run = "RUN <<EOF\n" + std::string(100'000, 'x') + "\nEOF\n";
   EXPECT_FALSE(Build("FROM scratch\nENV A=1\n" + run).has_error());

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -595,7 +596,8 @@ class KeysTest : public testing::TestWithParam<Case> {
   }
 
   std::vector<std::string> BuildCommand(std::vector<std::string> flags) const {
-    std::vector<std::string> args = {"build", "--progress=rawjson", "--explain"};
+    std::vector<std::string> args = {"build", "--progress=rawjson", "--explain", "-t",
+                                     absl::AsciiStrToLower(Filled("@ID@:1"))};
     for (const std::string& flag : flags) args.push_back(Filled(flag));
     args.push_back(dir_.path());
     return args;
