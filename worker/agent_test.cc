@@ -234,6 +234,7 @@ class FakeCoordinator final : public LeaseClient {
     }
     if (request.offset() == static_cast<int64_t>(log_.size())) log_ += request.bytes();
     log_requests_.push_back(request);
+    changed_.notify_all();
     v1::AppendLogResponse response;
     response.set_truncated(log_.size() >= log_bytes_max_);
     return response;
@@ -301,6 +302,13 @@ class FakeCoordinator final : public LeaseClient {
   std::string log() {
     MutexLock lock(mu_);
     return log_;
+  }
+  // Waits until the log is `text`; false if that does not happen.
+  bool WaitForLog(const std::string& text) {
+    MutexLock lock(mu_);
+    const absl::Time give_up = absl::Now() + absl::Seconds(20);
+    while (log_ != text && absl::Now() < give_up) lock.WaitFor(changed_, absl::Seconds(1));
+    return log_ == text;
   }
   std::vector<v1::AppendLogRequest> log_requests() {
     MutexLock lock(mu_);
@@ -602,6 +610,13 @@ TEST_F(LogStreamerTest, StreamsAreKeptApartAndInOrder) {
   EXPECT_TRUE(requests[1].is_stderr());
   EXPECT_EQ(requests[1].offset(), 8);
   EXPECT_EQ(requests[2].offset(), 14);
+}
+
+TEST_F(LogStreamerTest, WhatIsWrittenAfterAPauseIsSentWhileTheStepRuns) {
+  log_.Append(LogStream::kStdout, "a");
+  ASSERT_TRUE(coordinator_.WaitForLog("a"));
+  log_.Append(LogStream::kStdout, "b");
+  EXPECT_TRUE(coordinator_.WaitForLog("ab"));
 }
 
 TEST_F(LogStreamerTest, BatchesAreBounded) {

@@ -30,6 +30,7 @@ void LogStreamer::Append(LogStream stream, absl::string_view bytes) {
     dropped_bytes_ += bytes.size();
     return;
   }
+  const bool is_first = queue_.empty();
   NoteLoss(stream);
   queued_bytes_ += bytes.size();
   if (!queue_.empty() && queue_.back().stream == stream &&
@@ -39,8 +40,8 @@ void LogStreamer::Append(LogStream stream, absl::string_view bytes) {
     queue_.push_back({stream, std::string(bytes)});
   }
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
-  // Wakes the thread out of its flush delay only if a batch is full.
-  if (queued_bytes_ >= kBatchBytesMax) changed_.notify_all();
+  // Begins the thread's flush delay; wakes it out of that only if a batch is full.
+  if (is_first || queued_bytes_ >= kBatchBytesMax) changed_.notify_all();
 }
 
 // Says in the log what is missing from it.

@@ -1,6 +1,7 @@
 // The docker tutorial, command by command, on a real local farm.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <set>
 #include <string>
@@ -9,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/byte_stream.h"
 #include "tests/testing/farm_under_test.h"
 
 namespace farm {
@@ -165,6 +167,19 @@ TEST_F(TutorialTest, ABuildHitsAfterARestartOfTheFarm) {
   farm_->FarmOk({"local", "stop"});
   const CommandResult second = Build();
   EXPECT_EQ(StepsRun(second), 0) << second.err;
+}
+
+// Not the first bytes alone: what comes after a pause, too.
+TEST_F(TutorialTest, OutputIsShownWhileItsStepRuns) {
+  const ScratchDir dir;
+  dir.Write("Dockerfile", "FROM centos:7\nRUN echo one; sleep 1; echo two; sleep 60\n");
+  BackgroundProcess build =
+      farm_->StartFarm({"build", "--progress=plain", dir.path()}, dir / "log");
+  EXPECT_TRUE(WaitUntil([&] {
+    return absl::StrContains(ReadFile(dir / "log").value_or(""), " two\n");
+  })) << ReadFile(dir / "log").value_or("");
+  build.Kill(SIGINT);
+  EXPECT_TRUE(WaitUntil([&] { return !build.running(); }));
 }
 
 }  // namespace
