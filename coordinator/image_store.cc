@@ -244,19 +244,19 @@ absl::StatusOr<Digest> ImageStore::Resolve(absl::string_view domain, absl::strin
   }
   const absl::string_view id = absl::StripPrefix(name, "sha256:");
   if (by_id && id.size() >= kIdPrefixMin && id.size() <= 64 && IsHex(id)) {
-    std::optional<Digest> found;
+    // Manifests of one config are one image to people: its layers in another form.
+    const v1::ImageRecord* found = nullptr;
     for (const v1::ImageRecord& record : records) {
       if (!absl::StartsWith(record.config().hash(), id)) continue;
-      ASSIGN_OR_RETURN(const Digest manifest, DigestFromProto(record.manifest()));
-      if (found.has_value() && id.size() < 64 && *found != manifest) {
+      if (found != nullptr && found->config().hash() != record.config().hash()) {
         return absl::InvalidArgumentError(
             absl::StrCat("several images have an id that begins with ", id));
       }
-      found = manifest;
+      found = &record;
     }
-    if (found.has_value()) {
+    if (found != nullptr) {
       *was_id = true;
-      return *found;
+      return DigestFromProto(found->manifest());
     }
   }
   ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));

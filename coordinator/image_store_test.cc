@@ -47,12 +47,13 @@ class BusyIndex final : public Index {
 class ImageStoreTest : public testing::Test {
  protected:
   Digest Put(const std::vector<std::string>& tags,
-             const std::vector<std::string>& repo_digests = {}) {
+             const std::vector<std::string>& repo_digests = {},
+             const std::string& config_type = kOciConfigType) {
     ImageConfig config;
     config.created = absl::UnixEpoch();
     const std::string config_bytes = SerializeImageConfig(config);
     Manifest manifest;
-    manifest.config = {.media_type = kOciConfigType, .digest = DigestOf(config_bytes)};
+    manifest.config = {.media_type = config_type, .digest = DigestOf(config_bytes)};
     return images_.Put("main", SerializeManifest(manifest), config_bytes, "", repo_digests, tags)
         .value();
   }
@@ -84,6 +85,15 @@ TEST_F(ImageStoreTest, AnIdTakesAllTagsOnlyByForce) {
   EXPECT_THAT(images_.Remove("main", {id}, false), StatusIs(absl::StatusCode::kFailedPrecondition));
   ASSERT_OK_AND_ASSIGN(const auto removed, images_.Remove("main", {id}, true));
   EXPECT_THAT(Untagged(removed), UnorderedElementsAre("a:latest", "other/b:latest"));
+}
+
+// Built here and pulled again, say: the layers have another form, the image is the same.
+TEST_F(ImageStoreTest, ManifestsOfOneConfigAreOneImageById) {
+  const Digest built = Put({"a"});
+  const Digest pulled = Put({"r.io/a"}, {}, kDockerConfigType);
+  ASSERT_NE(built, pulled);
+  const std::string id = images_.Find("main", "a")->record.config().hash();
+  EXPECT_TRUE(Has(id.substr(0, 12)));
 }
 
 // A tag that named a removed image would keep nothing, and lead nowhere.
