@@ -4,7 +4,6 @@
 // use it. Destruction in reverse order is the shutdown.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -25,6 +24,7 @@
 #include "base/config_file.h"
 #include "base/errno_status.h"
 #include "base/log.h"
+#include "base/state_dir.h"
 #include "base/status_macros.h"
 #include "base/thread_pool.h"
 #include "base/time_proto.h"
@@ -67,19 +67,6 @@ constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
 // and what is on disk is right at any moment.
 constexpr absl::Duration kShutdownMax = absl::Seconds(20);
 
-// One coordinator a state directory: two would each believe to own the index.
-absl::StatusOr<UniqueFd> LockStateDir(const std::string& dir) {
-  if (mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, dir);
-  const std::string path = dir + "/coordinator.lock";
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd.valid()) return ErrnoStatus(errno, path);
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another farm-coordinator uses ", dir, " (", path, " is locked)"));
-  }
-  return fd;
-}
-
 v1::Platform HostPlatform() {
   const Platform host = Platform::Host();
   v1::Platform platform;
@@ -115,7 +102,8 @@ void LimitShutdown() {
 }
 
 absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
-  ASSIGN_OR_RETURN(const UniqueFd lock, LockStateDir(config.state_dir()));
+  // Two would each believe to own the index.
+  ASSIGN_OR_RETURN(const UniqueFd lock, LockStateDir(config.state_dir(), "coordinator"));
   ASSIGN_OR_RETURN(const Authenticator authenticator, Authenticator::Make(config));
   SystemClock clock;
 

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <grpcpp/channel.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +25,7 @@
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "base/state_dir.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "base/version.h"
@@ -63,19 +63,6 @@ constexpr absl::Duration kLeaveLocalFarmAfter = absl::Seconds(2);
 absl::Status MakeDirectory(const std::string& path) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, path);
   return absl::OkStatus();
-}
-
-// One worker a state directory: each cleans up at its start what it takes for its own leftovers.
-absl::StatusOr<UniqueFd> LockStateDir(const std::string& dir) {
-  RETURN_IF_ERROR(MakeDirectory(dir));
-  const std::string path = dir + "/worker.lock";
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd.valid()) return ErrnoStatus(errno, path);
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("another farm-worker uses ", dir, " (", path, " is locked)"));
-  }
-  return fd;
 }
 
 // Control groups of this worker alone, so that it can remove all of them at its start.
@@ -150,7 +137,8 @@ class SignalThread {
 
 absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   const std::string& dir = config.state_dir();
-  ASSIGN_OR_RETURN(const UniqueFd lock, LockStateDir(dir));
+  // Each cleans up at its start what it takes for its own leftovers.
+  ASSIGN_OR_RETURN(const UniqueFd lock, LockStateDir(dir, "worker"));
   ASSIGN_OR_RETURN(const Address coordinator, ParseAddress(config.coordinator()));
   const bool is_local = coordinator.reach == Address::Reach::kUnixSocket;
   SystemClock clock;
