@@ -546,6 +546,12 @@ TEST_F(CommandTest, TheConfiguredIdentityGoesToTheConfiguredFarmOnly) {
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("c:1"), HasSubstr("/other")));
 }
 
+TEST_F(CommandTest, TheExampleConfigurationIsAccepted) {
+  EXPECT_EQ(Run({"--config", "deploy/examples/config.yaml", "--print-config"}), kExitDone)
+      << err_.str();
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("farm.example.com:7070"), HasSubstr("ca.pem")));
+}
+
 // ---- plan, context
 
 TEST_F(CommandTest, PlanOfflineNeedsNoFarm) {

@@ -1,0 +1,20 @@
+#include "coordinator/coordinator_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/testing/status_matchers.h"
+
+namespace farm {
+namespace {
+
+TEST(CoordinatorConfigTest, ExampleFileIsAccepted) {
+  CoordinatorFlags flags;
+  flags.file = "deploy/examples/coordinator.yaml";
+  ASSERT_OK_AND_ASSIGN(const v1::CoordinatorConfig config, EffectiveConfig(flags));
+  EXPECT_EQ(config.listen_size(), 2);
+  EXPECT_EQ(config.run_network_default(), v1::NETWORK_MODE_NONE);
+}
+
+}  // namespace
+}  // namespace farm
