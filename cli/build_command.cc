@@ -431,8 +431,9 @@ class Build {
     if (mode_ == ProgressMode::kRawJson || mode_ == ProgressMode::kQuiet) return;
     std::string text = absl::StrCat("built ", ImageId(image).substr(0, 19));
     if (!image.tags().empty()) absl::StrAppend(&text, " ", absl::StrJoin(image.tags(), " "));
-    absl::StrAppend(&text, " in ", Seconds(elapsed), " (", image.steps_ran(), " steps run, ",
-                    image.steps_cached(), " cached)");
+    absl::StrAppend(&text, " in ", Seconds(elapsed), " (", image.steps_ran(),
+                    image.steps_ran() == 1 ? " step run, " : " steps run, ", image.steps_cached(),
+                    " cached)");
     context_.err() << HarmlessText(text) << "\n";
     for (const v1::PushedImage& pushed : image.pushed()) {
       context_.err() << "pushed " << HarmlessLine(pushed.name(), false)

@@ -142,6 +142,11 @@ int RunPrune(const FarmFlags& flags, CommandContext& context) {
   const absl::StatusOr<v1::PruneResponse> pruned =
       context.OnFarm([&](FarmClient& farm) { return farm.Prune(request); });
   if (!pruned.ok()) return context.Fail(pruned.status());
+  if (pruned->blobs_removed() == 0) {
+    context.out()
+        << "What was used within two hours, or the farm's `grace` if that is less, stays: "
+           "a build may be about to use it.\n";
+  }
   context.out() << "Removed " << WithThousands(pruned->blobs_removed())
                 << " blobs\nTotal reclaimed space: " << HumanSize(pruned->bytes_removed()) << "\n";
   return kExitDone;

@@ -415,6 +415,7 @@ void BuildSession::MakeKey(int index) {
 
 void BuildSession::OnKeyed(int index, Keyed keyed) {
   if (keyed.hit.has_value()) {
+    ++steps_cached_;
     ReportCached(nodes_[static_cast<size_t>(index)].step, keyed.hit->result());
     return OnStepDone(index, keyed.hit->result());
   }

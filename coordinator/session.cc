@@ -28,6 +28,11 @@ std::string PhaseName(v1::LeaseState::Phase phase) {
   }
 }
 
+// Not what moves or converts layers for it.
+bool IsOfDockerfile(const v1::StepIdentity& identity) {
+  return identity.has_run() || identity.has_copy() || identity.has_make_directory();
+}
+
 // As BuildKit words it, since people search for the sentence.
 absl::Status CommandFailed(const v1::StepSpec& spec, const v1::StepResult& result) {
   const auto& args = spec.identity().run().args();
@@ -141,7 +146,6 @@ void Session::ReportStarted(int step, const std::string& worker, const std::stri
 }
 
 void Session::ReportCached(int step, const v1::StepResult& result) {
-  ++steps_cached_;
   AnnounceSteps();
   v1::BuildEvent event;
   v1::StepFinished& finished = *event.mutable_step_finished();
@@ -238,7 +242,7 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
       events_.Emit(std::move(event));
       return Fail(error, step);
     }
-    ++steps_ran_;
+    if (IsOfDockerfile(spec.identity())) ++steps_ran_;
     ++publishing_;
     v1::BuildEvent event;
     v1::StepFinished& finished = *event.mutable_step_finished();

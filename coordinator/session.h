@@ -133,8 +133,8 @@ class Session : public std::enable_shared_from_this<Session> {
   const Options options_;
   // Cancelled when the session ends: for calls of registries, which know no other end.
   const std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
-  int steps_ran_ = 0;
-  int steps_cached_ = 0;
+  int steps_ran_ = 0;     // of the Dockerfile
+  int steps_cached_ = 0;  // the same
 
  private:
   void Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)> then);
