@@ -3,8 +3,8 @@
 
 Each run of a workload is done by every builder in turn, so that what else the machine does falls on
 all of them; a floor (the least that the kernel lets anybody get away with) is timed in between.
-Results are a table and, with --json, a file. docs/performance.md says what the workloads are, what
-was reached, and how to call this. Needs root, busybox-static and, for the peers, the Debian
+Results are a table and, with --json, a file. Call it with the directory of optimised programs (bazel
+build --config=release) as --programs. Needs root, busybox-static and, for the peers, the Debian
 packages docker.io and buildah; a peer that is not installed is left out, and said so.
 """
 
