@@ -75,7 +75,7 @@ class CgroupTree {
 // Finds out what is mounted at `mount_root` (/sys/fs/cgroup) and makes the group `parent` in each
 // hierarchy that is of use, below the one this process is in (v2) or below the root (v1). Without
 // any, or without the right to write there, the tree's groups do nothing and capabilities() says
-// so.
+// so. The tree's end removes `parent`, unless a group is left in it.
 std::unique_ptr<CgroupTree> OpenCgroupTree(absl::string_view parent,
                                            const std::string& mount_root = "/sys/fs/cgroup");
 

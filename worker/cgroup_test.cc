@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
@@ -31,11 +32,15 @@ class CgroupTest : public ::testing::TestWithParam<const char*> {
     tree_ = OpenCgroupTree(parent_, GetParam());
     if (tree_->capabilities().layout == "none") GTEST_SKIP() << "no cgroups at " << GetParam();
   }
-  ~CgroupTest() override {
+  // The hierarchies in which there is our parent group.
+  std::vector<std::string> Parents() const {
+    std::vector<std::string> found;
     for (const char* hierarchy :
          {"", "/memory", "/cpu", "/cpuacct", "/pids", "/freezer", "/unified"}) {
-      rmdir(absl::StrCat(GetParam(), hierarchy, "/", parent_).c_str());
+      const std::string path = absl::StrCat(GetParam(), hierarchy, "/", parent_);
+      if (access(path.c_str(), F_OK) == 0) found.push_back(path);
     }
+    return found;
   }
 
   // A child that sleeps, in `group`, with a child of its own.
@@ -142,6 +147,12 @@ TEST_P(CgroupTest, CpuTimeIsCounted) {
   kill(pid, SIGCONT);
   Reap(pid);
   EXPECT_GT(group->Usage().cpu_time, absl::Milliseconds(1));
+}
+
+TEST_P(CgroupTest, TheParentGroupGoesWithTheTree) {
+  ASSERT_FALSE(Parents().empty());
+  tree_ = nullptr;
+  EXPECT_TRUE(Parents().empty()) << Parents()[0];
 }
 
 // What a worker that was killed leaves: groups that nobody holds any more.

@@ -154,6 +154,9 @@ class CgroupTree1 final : public CgroupTree {
         parent_(std::move(parent)),
         path_(std::move(path)),
         capabilities_(std::move(capabilities)) {}
+  ~CgroupTree1() override {
+    for (const std::string& path : parent_.All()) rmdir(path.c_str());
+  }
 
   const CgroupCapabilities& capabilities() const override { return capabilities_; }
 

@@ -73,6 +73,7 @@ class CgroupTree2 final : public CgroupTree {
  public:
   CgroupTree2(std::string dir, std::string path, CgroupCapabilities capabilities)
       : dir_(std::move(dir)), path_(std::move(path)), capabilities_(std::move(capabilities)) {}
+  ~CgroupTree2() override { rmdir(dir_.c_str()); }
 
   const CgroupCapabilities& capabilities() const override { return capabilities_; }
 
