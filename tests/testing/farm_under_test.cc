@@ -125,10 +125,10 @@ std::string LocalFarmUnderTest::Logs() const {
 }
 
 std::string BusyboxRootTar() {
+  static const ScratchDir dir;  // Removed when the test program ends.
   static const std::string* const path = [] {
-    auto* dir = new ScratchDir;  // Lives as long as the test program.
     const CommandResult made = RunShell(
-        "set -e; cd " + dir->path() +
+        "set -e; cd " + dir.path() +
         "; mkdir -p root/bin root/etc root/tmp root/root root/usr root/var\n"
         "chmod 1777 root/tmp; chmod 700 root/root\n"
         "cp /bin/busybox root/bin/busybox; chmod 755 root/bin/busybox\n"
@@ -141,7 +141,7 @@ std::string BusyboxRootTar() {
         "find root -exec touch -h -d '2024-01-02 03:04:05 UTC' {} +\n"
         "tar --sort=name --numeric-owner --owner=0 --group=0 -C root -cf root.tar .");
     FARM_CHECK(made.exit_code == 0) << made.all();
-    return new std::string(dir->path() + "/root.tar");
+    return new std::string(dir.path() + "/root.tar");
   }();
   return *path;
 }
