@@ -64,7 +64,6 @@ class LeaseSet {
   bool empty() const { return leases_.empty(); }
   // Steps under way, stopping ones included.
   int running() const;
-  absl::Duration lease_ttl() const { return lease_ttl_; }
 
  private:
   // Enough to meet any answer that is still on its way.
