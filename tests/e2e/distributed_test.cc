@@ -352,7 +352,9 @@ TEST_F(DistributedTest, TwoWorkersShareABuildAndASecondOneMovesNothing) {
               by_worker["w2/w2"], static_cast<double>(transferred_bytes) / 1e6);
   EXPECT_GE(by_worker["w1/w1"], 3) << Text(steps);
   EXPECT_GE(by_worker["w2/w2"], 3) << Text(steps);
+#ifndef __SANITIZE_ADDRESS__  // What the checks cost is no part of the steps' own times.
   EXPECT_LT(wall, 1.3 * critical) << Text(steps);
+#endif
   EXPECT_GT(transferred_bytes, 2'000'000);
 
   // The same from elsewhere, and after everything was started anew.
