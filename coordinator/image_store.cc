@@ -285,20 +285,26 @@ absl::StatusOr<ImageStore::Stored> ImageStore::FindByReference(absl::string_view
   return Load(domain, manifest);
 }
 
+absl::Status ImageStore::AddNames(const v1::ImageRecord& record, const Digest& manifest,
+                                  const std::vector<Tagged>& tags, v1::Image& image) {
+  for (const Tagged& tag : tags) {
+    if (tag.manifest != manifest) continue;
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag.reference));
+    image.add_tags(reference.familiar());
+  }
+  for (const std::string& repo_digest : record.repo_digests()) {
+    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(repo_digest));
+    image.add_repo_digests(reference.familiar());
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<v1::Image> ImageStore::Describe(absl::string_view domain, const Stored& stored,
                                                const std::vector<Tagged>& tags) {
   v1::Image image;
   *image.mutable_config() = stored.record.config();
   *image.mutable_manifest() = stored.record.manifest();
-  for (const Tagged& tag : tags) {
-    if (tag.manifest != stored.manifest_digest) continue;
-    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag.reference));
-    image.add_tags(reference.familiar());
-  }
-  for (const std::string& repo_digest : stored.record.repo_digests()) {
-    ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(repo_digest));
-    image.add_repo_digests(reference.familiar());
-  }
+  RETURN_IF_ERROR(AddNames(stored.record, stored.manifest_digest, tags, image));
   if (stored.config.created.has_value())
     *image.mutable_created() = TimeToProto(*stored.config.created);
   for (size_t i = 0; i < stored.config.diff_ids.size(); ++i) {
@@ -357,6 +363,12 @@ absl::StatusOr<v1::Image> ImageStore::Inspect(absl::string_view domain, absl::st
   ASSIGN_OR_RETURN(const Stored stored, Find(domain, name));
   ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
   ASSIGN_OR_RETURN(v1::Image image, Describe(domain, stored, tags));
+  // The other forms' names are its own, too.
+  ASSIGN_OR_RETURN(const std::vector<Form> forms, FormsOf(domain, stored.manifest_digest));
+  for (const Form& form : forms) {
+    if (form.manifest == stored.manifest_digest) continue;
+    RETURN_IF_ERROR(AddNames(form.record, form.manifest, tags, image));
+  }
   image.set_config_json(stored.config_bytes);
   image.set_manifest_json(stored.manifest_bytes);
   return image;
@@ -374,32 +386,57 @@ absl::StatusOr<v1::RemoveImageResponse> ImageStore::Remove(absl::string_view dom
   return response;
 }
 
+absl::StatusOr<std::vector<ImageStore::Form>> ImageStore::FormsOf(absl::string_view domain,
+                                                                  const Digest& manifest) {
+  std::vector<Digest> manifests = {manifest};
+  ASSIGN_OR_RETURN(const std::vector<v1::ImageRecord> records, Records(domain));
+  const auto own = std::find_if(records.begin(), records.end(), [&](const v1::ImageRecord& record) {
+    return record.manifest().hash() == manifest.hex();
+  });
+  for (const v1::ImageRecord& record : records) {
+    if (own == records.end() || record.config().hash() != own->config().hash()) continue;
+    absl::StatusOr<Digest> other = DigestFromProto(record.manifest());
+    if (other.ok() && *other != manifest) manifests.push_back(*other);
+  }
+  std::vector<Form> forms;
+  for (const Digest& each : manifests) {
+    Form& form = forms.emplace_back();
+    form.manifest = each;
+    form.key = IndexKey({domain, each.raw()});
+    ASSIGN_OR_RETURN(form.before, FindRecord(index_, IndexTable::kImage, form.key));
+    if (form.before.has_value() && !form.record.ParseFromString(*form.before)) form.record.Clear();
+  }
+  return forms;
+}
+
 absl::StatusOr<v1::RemoveImageResponse> ImageStore::TryRemove(absl::string_view domain,
                                                               const std::string& name, bool force) {
   bool was_id;
   ASSIGN_OR_RETURN(const Digest manifest, Resolve(domain, name, /*by_id=*/true, &was_id));
-  // The record before the tags: whoever gives or takes one after it was read changes it.
-  const std::string key = IndexKey({domain, manifest.raw()});
-  ASSIGN_OR_RETURN(const std::optional<std::string> before,
-                   FindRecord(index_, IndexTable::kImage, key));
-  v1::ImageRecord record;
-  if (before.has_value() && !record.ParseFromString(*before)) record.Clear();
+  // The records before the tags: whoever gives or takes one after they were read changes them.
+  ASSIGN_OR_RETURN(std::vector<Form> forms, FormsOf(domain, manifest));
   ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
   std::optional<Reference> named;
   if (!was_id) {
     ASSIGN_OR_RETURN(named, Reference::Parse(name));
   }
   const bool by_digest = named.has_value() && !named->digest().empty();
+  for (Form& form : forms) form.is_meant = was_id || form.manifest == manifest;
   std::vector<Tagged> to_remove;
-  size_t of_image = 0;
   for (const Tagged& tag : tags) {
-    if (tag.manifest != manifest) continue;
-    ++of_image;
+    const auto form = std::find_if(forms.begin(), forms.end(), [&tag](const Form& known) {
+      return known.manifest == tag.manifest;
+    });
+    if (form == forms.end()) continue;
     ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag.reference));
     const bool is_meant = was_id      ? true
                           : by_digest ? reference.RepositoryOnly() == named->RepositoryOnly()
                                       : tag.reference == named->WithDefaultTag().canonical();
-    if (is_meant) to_remove.push_back(tag);
+    if (form->is_meant && is_meant) {
+      to_remove.push_back(tag);
+    } else {
+      form->is_tagged = true;
+    }
   }
   if (to_remove.size() > 1 && !force) {
     return absl::FailedPreconditionError(
@@ -408,7 +445,6 @@ absl::StatusOr<v1::RemoveImageResponse> ImageStore::TryRemove(absl::string_view 
   if (to_remove.empty() && !was_id && !by_digest) return absl::AbortedError("the tag has moved");
   v1::RemoveImageResponse response;
   IndexBatch batch;
-  batch.Expect(IndexTable::kImage, key, before);
   for (const Tagged& tag : to_remove) {
     const std::string tag_key = IndexKey({domain, tag.reference});
     batch.Expect(IndexTable::kTag, tag_key, tag.record).Delete(IndexTable::kTag, tag_key);
@@ -416,24 +452,41 @@ absl::StatusOr<v1::RemoveImageResponse> ImageStore::TryRemove(absl::string_view 
     response.add_untagged(parsed.familiar());
   }
   if (by_digest) {
-    auto& digests = *record.mutable_repo_digests();
+    auto& digests = *forms.front().record.mutable_repo_digests();
     const auto gone =
         std::remove(digests.begin(), digests.end(),
                     absl::StrCat(named->RepositoryOnly().canonical(), "@", named->digest()));
     if (gone != digests.end()) response.add_untagged(named->familiar());
     digests.erase(gone, digests.end());
   }
-  const bool is_nameless =
-      to_remove.size() == of_image && (!by_digest || record.repo_digests().empty());
-  if (is_nameless && before.has_value()) {
-    batch.Delete(IndexTable::kImage, key);
-    response.add_deleted(absl::StrCat("sha256:", record.config().hash()));
-  } else if (before.has_value()) {
-    record.set_name_changes(record.name_changes() + 1);
-    batch.Put(IndexTable::kImage, key, record.SerializeAsString());
-  }
+  ForgetNameless(by_digest, forms, batch, response);
   RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kSynced));
   return response;
+}
+
+void ImageStore::ForgetNameless(bool by_digest, std::vector<Form>& forms, IndexBatch& batch,
+                                v1::RemoveImageResponse& response) {
+  const auto is_nameless = [by_digest](const Form& form) {
+    // A pulled image's digest goes with its last tag.
+    const bool digest_counts = by_digest || !form.is_meant;
+    return !form.is_tagged && !(digest_counts && !form.record.repo_digests().empty());
+  };
+  const bool image_goes = std::all_of(forms.begin(), forms.end(), is_nameless);
+  for (Form& form : forms) {
+    if (!form.is_meant && !image_goes) continue;
+    batch.Expect(IndexTable::kImage, form.key, form.before);
+    if (!form.before.has_value()) continue;
+    if (is_nameless(form)) {
+      batch.Delete(IndexTable::kImage, form.key);
+      // Once, however many forms it had; and not while it has a name in another form.
+      if (image_goes && response.deleted().empty()) {
+        response.add_deleted(absl::StrCat("sha256:", form.record.config().hash()));
+      }
+    } else {
+      form.record.set_name_changes(form.record.name_changes() + 1);
+      batch.Put(IndexTable::kImage, form.key, form.record.SerializeAsString());
+    }
+  }
 }
 
 absl::StatusOr<std::vector<Digest>> ImageStore::LiveBlobs() {

@@ -1,6 +1,7 @@
 #ifndef FARM_COORDINATOR_IMAGE_STORE_H_
 #define FARM_COORDINATOR_IMAGE_STORE_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,12 +58,12 @@ class ImageStore {
   // All images, newest first. Of one repository if `repository` is not empty.
   absl::StatusOr<std::vector<v1::Image>> List(absl::string_view domain,
                                               absl::string_view repository);
-  // With config, manifest and layer sizes.
+  // With config, manifest and layer sizes, and the names of all of its forms.
   absl::StatusOr<v1::Image> Inspect(absl::string_view domain, absl::string_view name);
 
-  // As docker rmi: a tag is taken away; an id takes all of the image's tags, "repository@digest"
-  // those in that repository, and itself (FAILED_PRECONDITION if there are several and not
-  // `force`). An image without a name is forgotten; the collector takes its blobs.
+  // As docker rmi: a tag is taken away; an id takes all of the image's tags, in each of its forms,
+  // "repository@digest" those in that repository, and itself (FAILED_PRECONDITION if there are
+  // several and not `force`). An image without a name is forgotten; the collector takes its blobs.
   absl::StatusOr<v1::RemoveImageResponse> Remove(absl::string_view domain,
                                                  const std::vector<std::string>& names, bool force);
 
@@ -76,11 +77,26 @@ class ImageStore {
     std::string record;  // as it is in the index
   };
 
+  // One of an image's manifests. Those of one config are one image to people, which has that id:
+  // its layers in several forms.
+  struct Form {
+    Digest manifest;
+    std::string key;                    // of its record
+    std::optional<std::string> before;  // the record, as it is in the index
+    v1::ImageRecord record;
+    bool is_meant = false;   // by what is to be removed
+    bool is_tagged = false;  // by a tag that stays
+  };
+
   absl::StatusOr<std::vector<Tagged>> Tags(absl::string_view domain);
   absl::StatusOr<std::vector<v1::ImageRecord>> Records(absl::string_view domain);
   absl::StatusOr<Stored> Load(absl::string_view domain, const Digest& manifest);
   absl::StatusOr<Digest> Resolve(absl::string_view domain, absl::string_view name, bool by_id,
                                  bool* was_id);
+  // All forms of the image that has `manifest`, which comes first.
+  absl::StatusOr<std::vector<Form>> FormsOf(absl::string_view domain, const Digest& manifest);
+  static absl::Status AddNames(const v1::ImageRecord& record, const Digest& manifest,
+                               const std::vector<Tagged>& tags, v1::Image& image);
   absl::StatusOr<v1::Image> Describe(absl::string_view domain, const Stored& stored,
                                      const std::vector<Tagged>& tags);
   // Adds to `batch` what gives the image these names (canonical) that it has not. False: nothing.
@@ -89,6 +105,10 @@ class ImageStore {
   // ABORTED if something came between: try again.
   absl::StatusOr<v1::RemoveImageResponse> TryRemove(absl::string_view domain,
                                                     const std::string& name, bool force);
+  // Adds to `batch` what becomes of the records once the tags are gone. `by_digest`: the name to
+  // remove is a repository digest, and is not in its form's record any more.
+  static void ForgetNameless(bool by_digest, std::vector<Form>& forms, IndexBatch& batch,
+                             v1::RemoveImageResponse& response);
 
   BlobStore& blobs_;
   Index& index_;

@@ -96,6 +96,36 @@ TEST_F(ImageStoreTest, ManifestsOfOneConfigAreOneImageById) {
   EXPECT_TRUE(Has(id.substr(0, 12)));
 }
 
+TEST_F(ImageStoreTest, AnIdIsRemovedWithAllManifestsOfItsConfig) {
+  Put({"a"});
+  Put({"r.io/a"}, {}, kDockerConfigType);
+  const std::string id = images_.Find("main", "a")->record.config().hash();
+  EXPECT_THAT(images_.Remove("main", {id}, false), StatusIs(absl::StatusCode::kFailedPrecondition));
+  ASSERT_OK_AND_ASSIGN(const auto removed, images_.Remove("main", {id}, true));
+  EXPECT_THAT(Untagged(removed), UnorderedElementsAre("a:latest", "r.io/a:latest"));
+  EXPECT_THAT(removed.deleted(), ElementsAre("sha256:" + id));
+  EXPECT_FALSE(Has(id));
+  EXPECT_THAT(images_.List("main", ""), IsOkAndHolds(IsEmpty()));
+}
+
+TEST_F(ImageStoreTest, AnImageIsDeletedOnceWithTheLastNameOfAllItsManifests) {
+  Put({"a"});
+  Put({"r.io/a"}, {}, kDockerConfigType);
+  ASSERT_OK_AND_ASSIGN(const auto first, images_.Remove("main", {"a"}, false));
+  EXPECT_EQ(first.deleted_size(), 0);
+  EXPECT_TRUE(Has("r.io/a"));
+  ASSERT_OK_AND_ASSIGN(const auto last, images_.Remove("main", {"r.io/a"}, false));
+  EXPECT_EQ(last.deleted_size(), 1);
+}
+
+TEST_F(ImageStoreTest, AnImageIsInspectedWithTheNamesOfAllItsManifests) {
+  Put({"a"});
+  Put({"r.io/a"}, {absl::StrCat("r.io/a@", DigestOf("x").oci())}, kDockerConfigType);
+  ASSERT_OK_AND_ASSIGN(const v1::Image image, images_.Inspect("main", "a"));
+  EXPECT_THAT(image.tags(), UnorderedElementsAre("a:latest", "r.io/a:latest"));
+  EXPECT_THAT(image.repo_digests(), ElementsAre(absl::StrCat("r.io/a@", DigestOf("x").oci())));
+}
+
 // A tag that named a removed image would keep nothing, and lead nowhere.
 TEST_F(ImageStoreTest, ATagThatComesWhileTheImageIsRemovedKeepsIt) {
   const Digest image = Put({"a"});
