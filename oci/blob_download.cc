@@ -147,7 +147,7 @@ absl::Status DownloadBlob(RegistryTransport& transport, const Reference& reposit
     FdSink spool(file.get());
     Download download{.blob = blob, .whole = true, .sink = spool, .position = 0};
     const absl::Status fetched = transport.FromAny(
-        repository.host(),
+        repository.host(), call,
         [&](const RegistryEndpoint& endpoint) { return fetch_from(download, endpoint); },
         [&] { return !download.sink_failed; });
     const bool right = fetched.ok() && download.hash.Finish() == blob.digest;
@@ -162,7 +162,7 @@ absl::Status DownloadBlob(RegistryTransport& transport, const Reference& reposit
         << "blob " << what;
   } else {
     RETURN_IF_ERROR(transport.FromAny(
-        repository.host(),
+        repository.host(), call,
         [&](const RegistryEndpoint& endpoint) { return fetch_from(download, endpoint); },
         [&] { return !download.sink_failed; }))
         << "blob " << what;

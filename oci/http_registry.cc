@@ -81,8 +81,8 @@ struct HttpRegistry::Impl {
   absl::StatusOr<RawManifest> FetchManifest(const Reference& asked, const RegistryCall& call) {
     const Reference reference = asked.WithDefaultTag();
     RawManifest manifest;
-    RETURN_IF_ERROR(
-        transport.FromAny(reference.host(), [&](const RegistryEndpoint& endpoint) -> absl::Status {
+    RETURN_IF_ERROR(transport.FromAny(
+        reference.host(), call, [&](const RegistryEndpoint& endpoint) -> absl::Status {
           ASSIGN_OR_RETURN(manifest, FetchManifestFrom(endpoint, reference, call));
           return absl::OkStatus();
         }));

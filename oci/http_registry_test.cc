@@ -345,9 +345,15 @@ TEST_F(HttpRegistryTest, AServerThatIsDownIsUnavailableAfterBoundedAttempts) {
     ScriptedServer gone;
     host = gone.host();
   }
+  std::vector<std::string> remarks;
+  call_.remark = [&remarks](const std::string& remark) { remarks.push_back(remark); };
   EXPECT_THAT(registry_->FetchManifest(*Reference::Parse(host + "/app"), call_),
               StatusIs(absl::StatusCode::kUnavailable,
                        AllOf(HasSubstr(host), HasSubstr("gave up after 5 attempts"))));
+  EXPECT_THAT(remarks,
+              ElementsAre(AllOf(HasSubstr(host), HasSubstr("; attempt 2 of 5 in ")),
+                          HasSubstr("; attempt 3 of 5 in "), HasSubstr("; attempt 4 of 5 in "),
+                          HasSubstr("; attempt 5 of 5 in ")));
   ASSERT_THAT(sleeps_, SizeIs(4));
   for (size_t i = 0; i < sleeps_.size(); ++i) {
     const absl::Duration backoff = absl::Milliseconds(500) * (1 << i);

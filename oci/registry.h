@@ -1,6 +1,7 @@
 #ifndef FARM_OCI_REGISTRY_H_
 #define FARM_OCI_REGISTRY_H_
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -39,10 +40,14 @@ class RegistryAuth {
 // "https://index.docker.io/v1/" → "docker.io", "https://host:5000/" → "host:5000".
 std::string CanonicalRegistryHost(absl::string_view host);
 
-// What each call of a Registry needs besides its subject. Borrows: both outlive the call.
+// What each call of a Registry needs besides its subject. Borrows: what is pointed to outlives the
+// call.
 struct RegistryCall {
   const RegistryAuth* auth = nullptr;   // Null: anonymous.
   const CancelToken* cancel = nullptr;  // Null: not to be cancelled. CANCELLED once it is.
+  // Told on the calling thread, a sentence without newline, each time that something is tried again
+  // or elsewhere: which host, why, and which attempt is next. Null: nobody is told.
+  std::function<void(const std::string& remark)> remark = nullptr;
 };
 
 // A manifest or index as the registry has it.

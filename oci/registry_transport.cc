@@ -173,7 +173,8 @@ std::vector<RegistryEndpoint> RegistryTransport::EndpointsToPull(const std::stri
 }
 
 absl::Status RegistryTransport::FromAny(
-    const std::string& host, const std::function<absl::Status(const RegistryEndpoint&)>& fetch,
+    const std::string& host, const RegistryCall& call,
+    const std::function<absl::Status(const RegistryEndpoint&)>& fetch,
     const std::function<bool()>& may_go_on) {
   absl::Status status;
   for (const RegistryEndpoint& endpoint : EndpointsToPull(host)) {
@@ -181,6 +182,9 @@ absl::Status RegistryTransport::FromAny(
     if (status.ok() || !endpoint.mirror || absl::IsCancelled(status) || !may_go_on()) break;
     LogWarning("registry mirror passed over",
                {{"mirror", endpoint.base_url}, {"error", LogText(status)}});
+    if (call.remark) {
+      call.remark(absl::StrCat("mirror ", endpoint.base_url, " passed over: ", status.message()));
+    }
   }
   return status;
 }
@@ -207,6 +211,11 @@ absl::Status RegistryTransport::Retry(const RegistryEndpoint& endpoint, const Re
                                                    absl::FormatDuration(attempt.retry_after)));
     }
     const absl::Duration wait = std::max(attempt.retry_after, Jittered(backoff));
+    if (call.remark) {
+      call.remark(absl::StrCat(attempt.status.message(), "; attempt ", attempts + 1, " of ",
+                               attempts_max, " in ",
+                               absl::FormatDuration(absl::Trunc(wait, absl::Milliseconds(100)))));
+    }
     if (!sleep_(wait, call.cancel)) return absl::CancelledError("cancelled");
     backoff = std::min(backoff * 2, options_.backoff_max);
   }

@@ -66,7 +66,8 @@ class RegistryTransport {
   // Does `fetch` with the mirrors of `host`, then with the registry itself, until one succeeds, or
   // until `may_go_on` says no after a failure.
   absl::Status FromAny(
-      const std::string& host, const std::function<absl::Status(const RegistryEndpoint&)>& fetch,
+      const std::string& host, const RegistryCall& call,
+      const std::function<absl::Status(const RegistryEndpoint&)>& fetch,
       const std::function<bool()>& may_go_on = [] { return true; });
 
   // Does `once` until it succeeds, fails for good, or was tried as often as `endpoint` is worth

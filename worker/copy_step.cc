@@ -297,7 +297,7 @@ absl::Status CopyItems(const StepTools& tools, const StepRun& run,
 
 absl::StatusOr<v1::StepResult> ExecuteCopy(const StepTools& tools, const StepRun& run) {
   run.enter_phase(StepPhase::kFetching);
-  InputFetcher::Errand errand(run.spec, run.cancel);
+  InputFetcher::Errand errand(run.spec, run.cancel, &run.log);
   ASSIGN_OR_RETURN(const LayerStack root,
                    tools.inputs.FetchLayers(run.spec.inputs().root(), errand));
   ASSIGN_OR_RETURN(const std::vector<SourceFiles> sources, FetchSources(tools, run, errand));

@@ -37,13 +37,23 @@ class TeeSink final : public ByteSink {
 
 }  // namespace
 
-InputFetcher::Errand::Errand(const v1::StepSpec& spec, CancelToken& cancel)
-    : spec_(spec), cancel_(cancel) {
+InputFetcher::Errand::Errand(const v1::StepSpec& spec, CancelToken& cancel, LogSink* log)
+    : spec_(spec), cancel_(cancel), log_(log) {
   for (const v1::RegistryCredential& credential : spec.execution().credentials()) {
     auth_.Set(credential.host(), {.username = credential.username(),
                                   .password = credential.password(),
                                   .identity_token = credential.identity_token()});
   }
+}
+
+RegistryCall InputFetcher::Errand::registry_call() const {
+  RegistryCall call{.auth = &auth_, .cancel = &cancel_};
+  if (log_ != nullptr) {
+    call.remark = [log = log_](const std::string& remark) {
+      log->Append(LogStream::kStderr, absl::StrCat(remark, "\n"));
+    };
+  }
+  return call;
 }
 
 std::vector<std::string> InputFetcher::Errand::RepositoriesOf(const Digest& blob) const {

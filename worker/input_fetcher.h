@@ -18,6 +18,7 @@
 #include "proto/farm/v1/step.pb.h"
 #include "worker/layer_cache.h"
 #include "worker/layer_stack.h"
+#include "worker/sandbox.h"
 
 namespace farm {
 
@@ -27,10 +28,11 @@ class InputFetcher {
   // For whom something is fetched. One for each step; borrows.
   class Errand {
    public:
-    Errand(const v1::StepSpec& spec, CancelToken& cancel);
+    // `log`, if it is not null, is told when a registry is asked again.
+    Errand(const v1::StepSpec& spec, CancelToken& cancel, LogSink* log = nullptr);
 
     CancelToken& cancel() const { return cancel_; }
-    RegistryCall registry_call() const { return {.auth = &auth_, .cancel = &cancel_}; }
+    RegistryCall registry_call() const;
     // Repositories that the step names for a blob.
     std::vector<std::string> RepositoriesOf(const Digest& blob) const;
 
@@ -39,6 +41,7 @@ class InputFetcher {
    private:
     const v1::StepSpec& spec_;
     CancelToken& cancel_;
+    LogSink* const log_;
     RegistryAuth auth_;
   };
 

@@ -43,7 +43,7 @@ absl::StatusOr<v1::StepResult> ExecutePush(const StepTools& tools, const StepRun
 
   run.enter_phase(StepPhase::kRunning);
   StepTimes times{.started = tools.clock.Now(), .finished = {}};
-  InputFetcher::Errand errand(run.spec, run.cancel);
+  InputFetcher::Errand errand(run.spec, run.cancel, &run.log);
   const RegistryCall call = errand.registry_call();
   bool mounted = false;
   if (!operation.mount_from().empty()) {

@@ -658,6 +658,18 @@ TEST_F(StepTest, PulledLayerIsUnpackedAndInTheCasFromThenOn) {
   EXPECT_EQ(result_->layer().form().digest().hash(), blob.digest.hex());
 }
 
+TEST_F(StepTest, APullThatIsTriedAgainSaysSoInTheStepsLog) {
+  const std::string tar = TarBuilder().File("f", "pulled").Build();
+  const Descriptor blob = world_.registry().AddBlob("r.example.com/x", kOciLayerType, tar);
+  world_.registry().RemarkNext("registry r.example.com: no answer; attempt 2 of 5 in 1s");
+  v1::StepSpec spec = UnpackSpec(blob.digest, DigestOf(tar).oci());
+  v1::RegistrySource& registry = *spec.mutable_inputs()->add_registries();
+  registry.set_repository("r.example.com/x");
+  *registry.mutable_blob() = spec.identity().unpack().blob();
+  EXPECT_OK(world_.Execute(spec).status());
+  EXPECT_EQ(world_.log(), "registry r.example.com: no answer; attempt 2 of 5 in 1s\n");
+}
+
 TEST_F(StepTest, PulledLayerWithAnotherDiffIdIsDataLoss) {
   const std::string tar = TarBuilder().File("f", "x").Build();
   const Digest blob = PutBytes(world_.blobs(), tar).value();
@@ -862,6 +874,22 @@ TEST_F(StepTest, ContextWithXattrsThatNoLayerHoldsIsRefused) {
   const v1::Digest context = world_.MakeContext({entry}, {});
   EXPECT_THAT(Copy(context, "d", "d", "/app/"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("trusted.overlay.opaque")));
+}
+
+// Small as it comes, and a terabyte if nobody counted.
+TEST_F(StepTest, ADecompressionBombIsRefusedAndNothingIsLeft) {
+  world_.LimitUnpacking(
+      {.bytes_max = int64_t{1} << 40, .ratio_max = 100, .ratio_free_bytes = 4096});
+  const std::string tar = TarBuilder().File("f", std::string(4 << 20, '\0')).Build();
+  for (const Compression compression : {Compression::kGzip, Compression::kZstd}) {
+    const std::string bomb = Compressed(compression, tar);
+    ASSERT_LT(bomb.size(), tar.size() / 100);
+    const Digest blob = PutBytes(world_.blobs(), bomb).value();
+    const std::string before = world_.Leftovers();
+    EXPECT_THAT(world_.Execute(UnpackSpec(blob, DigestOf(tar).oci())),
+                StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("100")));
+    EXPECT_EQ(world_.Leftovers(), before);
+  }
 }
 
 TEST_F(StepTest, UnpackedBytesAreBounded) {

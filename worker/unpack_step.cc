@@ -115,7 +115,7 @@ absl::StatusOr<Unpacked> UnpackBlob(const StepTools& tools, const StepRun& run,
 absl::StatusOr<v1::StepResult> ExecuteUnpack(const StepTools& tools, const StepRun& run) {
   run.enter_phase(StepPhase::kFetching);
   StepTimes times{.started = tools.clock.Now(), .finished = {}};
-  InputFetcher::Errand errand(run.spec, run.cancel);
+  InputFetcher::Errand errand(run.spec, run.cancel, &run.log);
   const std::string path = tools.StepDir(run.id);
   const absl::Cleanup drop = [&] { tools.trash.Throw(path).IgnoreError(); };  // It logs.
   absl::StatusOr<Unpacked> made = UnpackBlob(tools, run, path, errand);

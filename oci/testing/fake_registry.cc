@@ -58,6 +58,11 @@ void FakeRegistry::RequireLogin(absl::string_view host, RegistryCredential crede
   logins_[CanonicalRegistryHost(host)] = std::move(credential);
 }
 
+void FakeRegistry::RemarkNext(std::string remark) {
+  MutexLock lock(mu_);
+  remark_ = std::move(remark);
+}
+
 void FakeRegistry::FailNext(absl::Status status, int times) {
   MutexLock lock(mu_);
   failure_ = std::move(status);
@@ -78,6 +83,7 @@ absl::Status FakeRegistry::Enter(absl::string_view what, const Reference& refere
                                  const RegistryCall& call) {
   calls_.push_back(absl::StrCat(what, " ", reference.canonical()));
   if (call.cancel != nullptr && call.cancel->cancelled()) return absl::CancelledError("cancelled");
+  if (call.remark && !remark_.empty()) call.remark(std::exchange(remark_, ""));
   if (failures_left_ > 0) {
     --failures_left_;
     return failure_;

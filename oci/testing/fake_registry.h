@@ -25,6 +25,8 @@ class FakeRegistry final : public Registry {
                      absl::string_view bytes);
   // From now on calls on `host` need this user and password, else UNAUTHENTICATED.
   void RequireLogin(absl::string_view host, RegistryCredential credential);
+  // The next call tells its caller this, as if something had been tried again.
+  void RemarkNext(std::string remark);
   // Each of the next `times` calls returns `status`.
   void FailNext(absl::Status status, int times = 1);
 
@@ -63,6 +65,7 @@ class FakeRegistry final : public Registry {
   std::map<std::string, Repository> repositories_ FARM_GUARDED_BY(mu_);  // By HOST/PATH.
   std::map<std::string, RegistryCredential> logins_ FARM_GUARDED_BY(mu_);
   std::vector<std::string> calls_ FARM_GUARDED_BY(mu_);
+  std::string remark_ FARM_GUARDED_BY(mu_);
   absl::Status failure_ FARM_GUARDED_BY(mu_);
   int failures_left_ FARM_GUARDED_BY(mu_) = 0;
 };

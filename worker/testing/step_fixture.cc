@@ -109,11 +109,10 @@ v1::Digest StepWorld::MakeContext(std::vector<TableEntry> entries,
 }
 
 absl::StatusOr<v1::StepResult> StepWorld::Execute(const v1::StepSpec& spec) {
-  IgnoredLog log;
   phases_.clear();
   return executor_->Execute({.id = absl::StrCat("step-", ++next_id_),
                              .spec = spec,
-                             .log = log,
+                             .log = log_,
                              .cancel = cancel_,
                              .enter_phase = [this](StepPhase phase) { phases_.push_back(phase); }});
 }

@@ -25,9 +25,12 @@
 
 namespace farm {
 
-class IgnoredLog final : public LogSink {
+class KeptLog final : public LogSink {
  public:
-  void Append(LogStream, absl::string_view) override {}
+  void Append(LogStream, absl::string_view bytes) override {
+    text.append(bytes.begin(), bytes.end());
+  }
+  std::string text;
 };
 
 class StepWorld {
@@ -56,6 +59,7 @@ class StepWorld {
   MemoryBlobStore& blobs() { return blobs_; }
   FakeRegistry& registry() { return registry_; }
   ScriptedSandbox& sandbox() { return sandbox_; }
+  const std::string& log() const { return log_.text; }  // of all steps
   LayerCache& layers() { return *layers_; }
   CancelToken& cancel() { return cancel_; }
   std::vector<StepPhase>& phases() { return phases_; }
@@ -78,6 +82,7 @@ class StepWorld {
   std::unique_ptr<InputFetcher> inputs_;
   std::unique_ptr<Snapshotter> snapshotter_;
   std::unique_ptr<LocalStepExecutor> executor_;
+  KeptLog log_;
   CancelToken cancel_;
   std::vector<StepPhase> phases_;
   std::vector<std::unique_ptr<Snapshot>> mounts_;
