@@ -29,9 +29,8 @@ absl::StatusOr<ResolvedBase> FromStore(FarmContext& farm, const std::string& dom
 
 absl::StatusOr<ResolvedBase> FromRegistry(FarmContext& farm, const std::string& domain,
                                           const Reference& reference, const Platform& platform,
-                                          const RegistryAuth& auth, CancelToken& cancel) {
-  ASSIGN_OR_RETURN(ResolvedImage resolved,
-                   farm.registry.Resolve(reference, platform, {.auth = &auth, .cancel = &cancel}));
+                                          const RegistryCall& call) {
+  ASSIGN_OR_RETURN(ResolvedImage resolved, farm.registry.Resolve(reference, platform, call));
   ASSIGN_OR_RETURN(const Manifest manifest,
                    ParseManifest(resolved.manifest.bytes, resolved.manifest.descriptor.media_type));
   ResolvedBase base;
@@ -44,6 +43,22 @@ absl::StatusOr<ResolvedBase> FromRegistry(FarmContext& farm, const std::string& 
   base.manifest_bytes = std::move(resolved.manifest.bytes);
   base.config_bytes = std::move(resolved.config_bytes);
   return base;
+}
+
+// An image that its registry does not have, or does not give to strangers: as a rule its name has a
+// slip of the pen, or it was meant to be one of the farm's own.
+bool MayBeMisspelt(const absl::Status& error) {
+  return absl::IsNotFound(error) || absl::IsUnauthenticated(error) ||
+         absl::IsPermissionDenied(error);
+}
+
+// `error` with `more` after its message.
+absl::Status Extended(const absl::Status& error, absl::string_view more) {
+  absl::Status extended(error.code(), absl::StrCat(error.message(), more));
+  error.ForEachPayload([&extended](absl::string_view url, const absl::Cord& payload) {
+    extended.SetPayload(url, payload);
+  });
+  return extended;
 }
 
 }  // namespace
@@ -60,25 +75,41 @@ RegistryAuth AuthOf(const std::vector<v1::RegistryCredential>& credentials) {
 
 absl::StatusOr<ResolvedBase> ResolveBase(FarmContext& farm, const std::string& domain,
                                          const std::string& reference, const v1::Platform& platform,
-                                         bool pull, const RegistryAuth& auth, CancelToken& cancel) {
+                                         bool pull, const RegistryCall& call) {
   ASSIGN_OR_RETURN(const Reference parsed, Reference::Parse(reference));
   const Reference wanted = parsed.WithDefaultTag();
   const Platform as_oci = Platform{.os = platform.os(),
                                    .architecture = platform.architecture(),
                                    .variant = platform.variant()}
                               .Normalized();
+  std::string stored_only;  // what the farm has of that name
   if (!pull) {
     absl::StatusOr<ResolvedBase> stored = FromStore(farm, domain, wanted);
-    // Docker's builder, too, skips a local image of another platform.
-    if (stored.ok() && PlatformMatches(as_oci, stored->image.config.platform.Normalized())) {
-      return stored;
+    if (stored.ok()) {
+      const Platform stored_for = stored->image.config.platform.Normalized();
+      if (PlatformMatches(as_oci, stored_for)) return stored;
+      // Docker's builder, too, asks the registry then.
+      stored_only =
+          absl::StrCat("the farm has ", wanted.familiar(), " for ", stored_for.ToString(), " only");
+      if (call.remark) {
+        call.remark(
+            absl::StrCat(stored_only, ": asking ", wanted.host(), " for ", as_oci.ToString()));
+      }
+    } else if (!absl::IsNotFound(stored.status())) {
+      return stored.status();
     }
-    if (!stored.ok() && !absl::IsNotFound(stored.status())) return stored.status();
   }
-  ASSIGN_OR_RETURN(ResolvedBase base, FromRegistry(farm, domain, wanted, as_oci, auth, cancel));
-  if (!PlatformMatches(as_oci, base.image.config.platform.Normalized())) {
+  absl::StatusOr<ResolvedBase> base = FromRegistry(farm, domain, wanted, as_oci, call);
+  if (!base.ok()) {
+    if (!stored_only.empty()) return Extended(base.status(), absl::StrCat("; ", stored_only));
+    if (!MayBeMisspelt(base.status())) return base.status();
+    ASSIGN_OR_RETURN(const std::string near, farm.images.NearName(domain, wanted));
+    if (near.empty()) return base.status();
+    return Extended(base.status(), absl::StrCat(" (did you mean the farm's image ", near, "?)"));
+  }
+  if (!PlatformMatches(as_oci, base->image.config.platform.Normalized())) {
     return absl::InvalidArgumentError(absl::StrCat(wanted.familiar(), " is for ",
-                                                   base.image.config.platform.ToString(),
+                                                   base->image.config.platform.ToString(),
                                                    ", not for ", as_oci.ToString()));
   }
   return base;

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "base/cancel_token.h"
 #include "coordinator/farm_context.h"
 #include "coordinator/session.h"
+#include "oci/registry.h"
 #include "plan/plan.h"
 
 namespace farm {
@@ -25,11 +25,12 @@ struct ResolvedBase {
 RegistryAuth AuthOf(const std::vector<v1::RegistryCredential>& credentials);
 
 // Resolves a reference as FROM does: by the domain's tags first, unless `pull`, else at its
-// registry. No layer is fetched. Blocks: call it on the pool. Errors as of ImageStore and Registry;
+// registry. No layer is fetched. `call.remark` is told as well if the domain has the image for
+// another platform alone. Blocks: call it on the pool. Errors as of ImageStore and Registry;
 // INVALID_ARGUMENT also for an image of another platform.
 absl::StatusOr<ResolvedBase> ResolveBase(FarmContext& farm, const std::string& domain,
                                          const std::string& reference, const v1::Platform& platform,
-                                         bool pull, const RegistryAuth& auth, CancelToken& cancel);
+                                         bool pull, const RegistryCall& call);
 
 }  // namespace farm
 

@@ -168,39 +168,21 @@ void BuildSession::Start() {
           absl::StrCat("invalid tag \"", tag, "\": a tag has no digest")));
     }
   }
-  const std::weak_ptr<Session> weak = weak_from_this();
-  // Called on the pool: what a registry is asked for is shown as a step of its own.
-  const auto resolving = [this, weak, &loop = farm_.loop](std::string reference) {
-    const bool posted = loop.Post([this, weak, reference = std::move(reference)] {
-      if (const auto self = weak.lock(); self == nullptr || !open()) return;
-      resolving_.push_back(AddStep(absl::StrCat("[internal] load metadata for ", reference)));
-      ReportStarted(resolving_.back(), "", "running");
-    });
-    FARM_CHECK(posted);
-  };
   BlockingOn(
       farm_.slow_pool,
-      [&farm = farm_, domain = domain(), request = request_, resolving, cancel = cancel_] {
-        return Prepare(farm, domain, request, resolving, *cancel);
-      },
-      [this, started = farm_.clock.Now()](absl::StatusOr<Prepared> prepared) {
-        // Asked one after another, so it is the last one that failed, unless the Dockerfile did.
-        const bool unresolved = prepared.ok() && !prepared->unresolved.ok();
-        if (unresolved) prepared = absl::Status(prepared->unresolved);
-        for (int step : resolving_) {
-          const bool failed = unresolved && step == resolving_.back();
-          ReportFinished(
-              step, failed ? v1::StepFinished::OUTCOME_FAILED : v1::StepFinished::OUTCOME_RAN,
-              farm_.clock.Now() - started, failed ? prepared.status() : absl::OkStatus());
-        }
+      [&farm = farm_, domain = domain(), request = request_, lookups = PoolSteps(*this),
+       cancel = cancel_] { return Prepare(farm, domain, request, lookups, *cancel); },
+      [this](absl::StatusOr<Prepared> prepared) {
         if (!prepared.ok()) return Fail(prepared.status());
         OnPrepared(*std::move(prepared));
       });
 }
 
-absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(
-    FarmContext& farm, const std::string& domain, const v1::StartBuildRequest& request,
-    const std::function<void(std::string)>& resolving, CancelToken& cancel) {
+absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
+                                                             const std::string& domain,
+                                                             const v1::StartBuildRequest& request,
+                                                             const PoolSteps& lookups,
+                                                             CancelToken& cancel) {
   if (request.has_context_table()) {
     ASSIGN_OR_RETURN(const Digest table, DigestFromProto(request.context_table()));
     ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing({&table, 1}));
@@ -213,6 +195,9 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(
   ASSIGN_OR_RETURN(const Dockerfile file, ParseDockerfile(std::move(source)));
   const PlanOptions options = PlanOptionsOf(farm, request);
   const RegistryAuth auth = AuthOf({request.credentials().begin(), request.credentials().end()});
+  const RegistryCall call{.auth = &auth,
+                          .cancel = &cancel,
+                          .remark = [&](const std::string& remark) { lookups.Remark(remark); }};
   Prepared prepared;
   ResolvedImages images;
   std::map<ImageKey, ResolvedBase> resolved;
@@ -220,14 +205,14 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(
     ASSIGN_OR_RETURN(const std::vector<ImageKey> wanted, ImagesToResolve(file, images, options));
     if (wanted.empty()) break;
     for (const ImageKey& key : wanted) {
-      resolving(key.name);
       ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
-      absl::StatusOr<ResolvedBase> base = ResolveBase(
-          farm, domain, key.name, PlatformToProto(platform), request.pull(), auth, cancel);
-      if (!base.ok()) {
-        prepared.unresolved = UnresolvedImage(file, images, options, key, base.status());
-        return prepared;
-      }
+      // What a registry is asked for is shown as a step of its own.
+      lookups.Begin(absl::StrCat("[internal] load metadata for ", key.name));
+      absl::StatusOr<ResolvedBase> base =
+          ResolveBase(farm, domain, key.name, PlatformToProto(platform), request.pull(), call);
+      if (!base.ok()) base = UnresolvedImage(file, images, options, key, base.status());
+      lookups.End(base.status());
+      RETURN_IF_ERROR(base.status());
       images[key] = base->image;
       resolved[key] = *std::move(base);
     }

@@ -31,7 +31,6 @@ class BuildSession final : public ExportSession {
  private:
   // What the pool makes of the request.
   struct Prepared {
-    absl::Status unresolved;  // why an image cannot be had; the rest is empty then
     Plan plan;
     std::vector<ResolvedBase> bases;  // as plan.bases
     LintResult lint;
@@ -55,8 +54,7 @@ class BuildSession final : public ExportSession {
 
   static absl::StatusOr<Prepared> Prepare(FarmContext& farm, const std::string& domain,
                                           const v1::StartBuildRequest& request,
-                                          const std::function<void(std::string)>& resolving,
-                                          CancelToken& cancel);
+                                          const PoolSteps& lookups, CancelToken& cancel);
   void OnPrepared(Prepared prepared);
   void AddBaseLayers();
   void AddPlanSteps();
@@ -92,7 +90,6 @@ class BuildSession final : public ExportSession {
   std::vector<std::vector<int>> base_layers_;
   std::vector<Node> nodes_;
   std::vector<Digest> selections_;  // tables that steps of this build name
-  std::vector<int> resolving_;      // steps that show which registries are asked
   int restarts_ = 0;
   int generation_ = 0;  // answers to what was asked before a restart are dropped
   bool finishing_ = false;

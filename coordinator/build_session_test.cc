@@ -233,6 +233,19 @@ class BuildSessionTest : public testing::Test {
     return found;
   }
 
+  // "STEP|bytes" of each log event.
+  std::vector<std::string> Logs() const {
+    std::map<int, std::string> names;
+    std::vector<std::string> logs;
+    for (const v1::BuildEvent& event : events_) {
+      for (const v1::PlannedStep& step : event.planned().steps()) names[step.id()] = step.name();
+      if (event.has_log()) {
+        logs.push_back(absl::StrCat(names[event.log().id()], "|", event.log().bytes()));
+      }
+    }
+    return logs;
+  }
+
   // The blob of the layer that the step gave whose name has `word` in it.
   Digest TarOf(const std::string& word) {
     Digest tar;
@@ -607,6 +620,73 @@ TEST_F(BuildSessionTest, AnImageThatCannotBeHadIsToldWithItsLineAndTheStageThatM
   EXPECT_THAT(done.error().message(), HasSubstr("(did you mean the stage build?)"));
   EXPECT_THAT(Names(v1::StepFinished::OUTCOME_FAILED),
               ElementsAre("[internal] load metadata for docker.io/library/biuld:latest"));
+}
+
+TEST_F(BuildSessionTest, AnImageThatCannotBeHadIsToldWithTheFarmsOwnThatMayBeMeant) {
+  for (const char* tag : {"basis", "other:1"}) {
+    v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+    request.add_tags(tag);
+    EXPECT_FALSE(Build(request).has_error());
+  }
+  EXPECT_THAT(Build("FROM bassi\n").error().message(),
+              HasSubstr("(did you mean the farm's image basis:latest?)"));
+  EXPECT_THAT(Build("FROM other\n").error().message(),
+              HasSubstr("(did you mean the farm's image other:1?)"));
+  EXPECT_THAT(Build("FROM another/thing\n").error().message(), Not(HasSubstr("did you mean")));
+  registry_.RequireLogin("docker.io", {.username = "u", .password = "p", .identity_token = ""});
+  EXPECT_THAT(Build("FROM bassi\n").error().message(), HasSubstr("image basis:latest?"));
+}
+
+TEST_F(BuildSessionTest, AnImageThatTheFarmHasForAnotherPlatformIsSaidToBeThat) {
+  v1::StartBuildRequest request = Request("FROM scratch\nCMD x\n");
+  request.mutable_platform()->set_os("linux");
+  request.mutable_platform()->set_architecture("arm64");
+  request.add_tags("app");
+  ASSERT_FALSE(Build(request).has_error());
+  EXPECT_THAT(Build("FROM app\n").error().message(),
+              HasSubstr("; the farm has app:latest for linux/arm64 only"));
+  EXPECT_THAT(Logs(), ElementsAre("[internal] load metadata for docker.io/library/app:latest|"
+                                  "the farm has app:latest for linux/arm64 only: asking docker.io "
+                                  "for linux/amd64\n"));
+}
+
+TEST_F(BuildSessionTest, ARegistryThatIsAskedAgainShowsInTheLogOfTheLookup) {
+  registry_.AddImage("alpine", ImageConfig{.platform = {.os = "linux", .architecture = "amd64"}},
+                     {});
+  registry_.RemarkNext("registry docker.io: no answer; attempt 2 of 5 in 1s");
+  EXPECT_FALSE(Build("FROM alpine\n").has_error());
+  EXPECT_THAT(Logs(), ElementsAre("[internal] load metadata for docker.io/library/alpine:latest|"
+                                  "registry docker.io: no answer; attempt 2 of 5 in 1s\n"));
+}
+
+TEST_F(BuildSessionTest, EachLookupIsShownWithItsOwnTime) {
+  registry_.AddImage("one", ImageConfig{.platform = {.os = "linux", .architecture = "amd64"}}, {});
+  EXPECT_TRUE(Build("FROM one\nFROM two\nCOPY --from=0 /a /a\n").has_error());
+  EXPECT_THAT(Names(v1::StepFinished::OUTCOME_RAN),
+              ElementsAre("[internal] load metadata for docker.io/library/one:latest"));
+  EXPECT_THAT(Names(v1::StepFinished::OUTCOME_FAILED),
+              ElementsAre("[internal] load metadata for docker.io/library/two:latest"));
+  std::vector<std::string> order;
+  for (const v1::BuildEvent& event : events_) {
+    if (event.has_step_started())
+      order.push_back(absl::StrCat("start ", event.step_started().id()));
+    if (event.has_step_finished())
+      order.push_back(absl::StrCat("end ", event.step_finished().id()));
+  }
+  EXPECT_THAT(order, ElementsAre("start 1", "end 1", "start 2", "end 2"));
+}
+
+TEST_F(BuildSessionTest, WhatWasUnderWayWhenABuildEndsIsShownAsCancelled) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\nRUN two\n");
+  request.add_tags("localhost:5000/app:v1");
+  request.add_exports()->set_kind(v1::Export::KIND_PUSH);
+  worker_.slots = 1;  // The second push waits.
+  worker_.errors["PUSH localhost:5000/app"] = absl::PermissionDeniedError("not yours");
+  EXPECT_TRUE(Build(request).has_error());
+  EXPECT_THAT(Names(v1::StepFinished::OUTCOME_FAILED),
+              ElementsAre(HasSubstr("[export] push layer")));
+  EXPECT_THAT(Names(v1::StepFinished::OUTCOME_CANCELLED),
+              ElementsAre(HasSubstr("[export] push layer")));
 }
 
 TEST_F(BuildSessionTest, SourceDateEpochIsTheLatestTimeOfTheImage) {

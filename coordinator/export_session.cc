@@ -183,14 +183,14 @@ void ExportSession::PushTo(const std::string& name, const Image& image,
           return Fail(Annotate(status, absl::StrCat("pushing ", reference.familiar())));
         const int step = AddStep(absl::StrCat("[export] push manifest of ", reference.familiar()));
         ReportStarted(step, "", "running");
-        const absl::Time started = farm_.clock.Now();
         const Manifest manifest = ManifestFor(image);
         const std::string bytes = SerializeManifest(manifest);
         BlockingOn(
             farm_.slow_pool,
             [&farm = farm_, reference, manifest, bytes, config = image.config_bytes,
-             auth = AuthOf(options_.credentials), cancel = cancel_]() -> absl::StatusOr<Digest> {
-              const RegistryCall call{.auth = &auth, .cancel = cancel.get()};
+             auth = AuthOf(options_.credentials), cancel = cancel_,
+             remark = RemarksTo(step)]() -> absl::StatusOr<Digest> {
+              const RegistryCall call{.auth = &auth, .cancel = cancel.get(), .remark = remark};
               const BlobOpener open =
                   [&config](const Descriptor&,
                             int64_t offset) -> absl::StatusOr<std::unique_ptr<ByteSource>> {
@@ -200,15 +200,14 @@ void ExportSession::PushTo(const std::string& name, const Image& image,
               RETURN_IF_ERROR(farm.registry.PushBlob(reference, manifest.config, open, call));
               return farm.registry.PushManifest(reference, manifest.media_type, bytes, call);
             },
-            [this, step, started, reference, name, bytes, then](absl::StatusOr<Digest> digest) {
-              const absl::Duration took = farm_.clock.Now() - started;
+            [this, step, reference, name, bytes, then](absl::StatusOr<Digest> digest) {
               if (!digest.ok()) {
-                ReportFinished(step, v1::StepFinished::OUTCOME_FAILED, took, digest.status());
+                ReportFinished(step, v1::StepFinished::OUTCOME_FAILED, digest.status());
                 return Fail(
                     Annotate(digest.status(), absl::StrCat("pushing ", reference.familiar())),
                     step);
               }
-              ReportFinished(step, v1::StepFinished::OUTCOME_RAN, took);
+              ReportFinished(step, v1::StepFinished::OUTCOME_RAN);
               v1::PushedImage pushed;
               pushed.set_name(reference.familiar());
               *pushed.mutable_manifest() = DigestToProto(DigestOf(bytes));

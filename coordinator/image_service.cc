@@ -70,13 +70,13 @@ class ImageService final : public v1::Images::CallbackService {
     return AnswerOn(
         farm_.slow_pool, context_, call, response,
         [this, request](const Caller& caller, v1::ResolveImageResponse& out) -> absl::Status {
-          CancelToken cancel;
+          const RegistryAuth auth =
+              AuthOf({request->credentials().begin(), request->credentials().end()});
           ASSIGN_OR_RETURN(
               const ResolvedBase base,
-              ResolveBase(
-                  farm_, caller.domain, request->name(),
-                  request->has_platform() ? request->platform() : farm_.platform, request->pull(),
-                  AuthOf({request->credentials().begin(), request->credentials().end()}), cancel));
+              ResolveBase(farm_, caller.domain, request->name(),
+                          request->has_platform() ? request->platform() : farm_.platform,
+                          request->pull(), {.auth = &auth}));
           *out.mutable_manifest() = DigestToProto(base.image.manifest);
           out.set_config_json(base.config_bytes);
           return absl::OkStatus();

@@ -183,10 +183,16 @@ void PullSession::Start() {
   BlockingOn(
       farm_.slow_pool,
       [&farm = farm_, request = request_, domain = domain(), cancel = cancel_,
-       auth = AuthOf(options_.credentials)] {
-        return ResolveBase(farm, domain, request.name(),
-                           request.has_platform() ? request.platform() : farm.platform,
-                           /*pull=*/true, auth, *cancel);
+       auth = AuthOf(options_.credentials), lookup = PoolSteps(*this)] {
+        lookup.Begin(absl::StrCat("[internal] load metadata for ", request.name()));
+        absl::StatusOr<ResolvedBase> base = ResolveBase(
+            farm, domain, request.name(),
+            request.has_platform() ? request.platform() : farm.platform, /*pull=*/true,
+            {.auth = &auth, .cancel = cancel.get(), .remark = [&lookup](const std::string& remark) {
+               lookup.Remark(remark);
+             }});
+        lookup.End(base.status());
+        return base;
       },
       [this](absl::StatusOr<ResolvedBase> base) {
         if (!base.ok()) return Fail(base.status());

@@ -271,6 +271,25 @@ absl::StatusOr<Digest> ImageStore::Resolve(absl::string_view domain, absl::strin
       "no such image: ", name, near.empty() ? "" : absl::StrCat(" (did you mean ", near, "?)")));
 }
 
+absl::StatusOr<std::string> ImageStore::NearName(absl::string_view domain,
+                                                 const Reference& wanted) {
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  // Names with the tag that nobody types are compared without one, or all would be near.
+  const bool plain = wanted.tag() == "latest" && wanted.digest().empty();
+  std::vector<std::string> compared, names;
+  for (const Tagged& tag : tags) {
+    const absl::StatusOr<Reference> named = Reference::Parse(tag.reference);
+    if (!named.ok() || *named == wanted) continue;
+    names.push_back(named->familiar());
+    compared.push_back(plain ? named->familiar_repository() : names.back());
+  }
+  const std::string near =
+      ClosestMatch(plain ? wanted.familiar_repository() : wanted.familiar(), compared);
+  if (near.empty()) return "";
+  const auto found = std::find(compared.begin(), compared.end(), near);
+  return names[static_cast<size_t>(found - compared.begin())];
+}
+
 absl::StatusOr<ImageStore::Stored> ImageStore::Find(absl::string_view domain,
                                                     absl::string_view name) {
   bool was_id;

@@ -14,6 +14,7 @@
 #include "cas/index.h"
 #include "oci/image_config.h"
 #include "oci/manifest.h"
+#include "oci/reference.h"
 #include "proto/farm/v1/image.pb.h"
 #include "proto/farm/v1/record.pb.h"
 
@@ -54,6 +55,10 @@ class ImageStore {
   absl::StatusOr<Stored> Find(absl::string_view domain, absl::string_view name);
   // Only by reference, as FROM looks it up: never an id.
   absl::StatusOr<Stored> FindByReference(absl::string_view domain, absl::string_view name);
+
+  // The name of an image of the domain, as docker shows it, that `wanted` is a slip of the pen for.
+  // "" if there is none; never `wanted` itself.
+  absl::StatusOr<std::string> NearName(absl::string_view domain, const Reference& wanted);
 
   // All images, newest first. Of one repository if `repository` is not empty.
   absl::StatusOr<std::vector<v1::Image>> List(absl::string_view domain,

@@ -136,6 +136,7 @@ void Session::AnnounceSteps() {
 void Session::ReportStarted(int step, const std::string& worker, const std::string& phase,
                             const std::vector<std::string>& reasons) {
   AnnounceSteps();
+  begun_.try_emplace(step, farm_.clock.Now());
   v1::BuildEvent event;
   v1::StepStarted& started = *event.mutable_step_started();
   started.set_id(step);
@@ -146,25 +147,79 @@ void Session::ReportStarted(int step, const std::string& worker, const std::stri
 }
 
 void Session::ReportCached(int step, const v1::StepResult& result) {
-  AnnounceSteps();
-  v1::BuildEvent event;
-  v1::StepFinished& finished = *event.mutable_step_finished();
+  v1::StepFinished finished;
   finished.set_id(step);
   finished.set_outcome(v1::StepFinished::OUTCOME_CACHED);
   finished.set_diff_id(result.layer().diff_id().hash());
+  EmitFinished(std::move(finished));
+}
+
+void Session::ReportFinished(int step, v1::StepFinished::Outcome outcome,
+                             const absl::Status& error) {
+  v1::StepFinished finished;
+  finished.set_id(step);
+  finished.set_outcome(outcome);
+  if (!error.ok()) *finished.mutable_error() = ToErrorDetail(error);
+  EmitFinished(std::move(finished));
+}
+
+void Session::EmitFinished(v1::StepFinished finished) {
+  AnnounceSteps();
+  if (const auto begun = begun_.find(finished.id()); begun != begun_.end()) {
+    *finished.mutable_duration() = DurationToProto(farm_.clock.Now() - begun->second);
+    begun_.erase(begun);
+  }
+  v1::BuildEvent event;
+  *event.mutable_step_finished() = std::move(finished);
   events_.Emit(std::move(event));
 }
 
-void Session::ReportFinished(int step, v1::StepFinished::Outcome outcome, absl::Duration duration,
-                             const absl::Status& error) {
-  AnnounceSteps();
+void Session::Log(int step, absl::string_view bytes, bool is_stderr) {
   v1::BuildEvent event;
-  v1::StepFinished& finished = *event.mutable_step_finished();
-  finished.set_id(step);
-  finished.set_outcome(outcome);
-  *finished.mutable_duration() = DurationToProto(duration);
-  if (!error.ok()) *finished.mutable_error() = ToErrorDetail(error);
+  event.mutable_log()->set_id(step);
+  event.mutable_log()->set_is_stderr(is_stderr);
+  event.mutable_log()->set_bytes(std::string(bytes));
   events_.Emit(std::move(event));
+}
+
+std::function<void(const std::string& remark)> Session::RemarksTo(int step) {
+  return [this, weak = weak_from_this(), &loop = farm_.loop, step](const std::string& remark) {
+    const bool posted = loop.Post([this, weak, step, line = absl::StrCat(remark, "\n")] {
+      if (const auto self = weak.lock(); self == nullptr || !open_) return;
+      Log(step, line, /*is_stderr=*/true);
+    });
+    FARM_CHECK(posted) << "the event loop refuses work";
+  };
+}
+
+void Session::PoolSteps::Post(std::function<void(Session& session, int& step)> tell) const {
+  const bool posted = loop_.Post([weak = session_, step = step_, tell = std::move(tell)] {
+    if (const auto session = weak.lock(); session != nullptr && session->open_) {
+      tell(*session, *step);
+    }
+  });
+  FARM_CHECK(posted) << "the event loop refuses work";
+}
+
+void Session::PoolSteps::Begin(const std::string& name) const {
+  Post([name](Session& session, int& step) {
+    step = session.AddStep(name);
+    session.ReportStarted(step, "", "running");
+  });
+}
+
+void Session::PoolSteps::Remark(const std::string& remark) const {
+  Post([line = absl::StrCat(remark, "\n")](Session& session, int& step) {
+    session.Log(step, line, /*is_stderr=*/true);
+  });
+}
+
+void Session::PoolSteps::End(const absl::Status& status) const {
+  Post([status](Session& session, int& step) {
+    session.ReportFinished(
+        step, status.ok() ? v1::StepFinished::OUTCOME_RAN : v1::StepFinished::OUTCOME_FAILED,
+        status);
+  });
 }
 
 void Session::Warn(const std::string& message, const std::string& rule, int line) {
@@ -192,7 +247,6 @@ void Session::RunStep(StepRun run, std::function<void(absl::StatusOr<StepDone>)>
 
 void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)> then) {
   const int step = run.step;
-  const absl::Time queued = farm_.clock.Now();
   for (const v1::RegistryCredential& credential : options_.credentials) {
     const bool uses_registry =
         run.request.spec.identity().has_unpack() || run.request.spec.identity().has_push();
@@ -212,48 +266,39 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
   };
   observer.on_log = [this, weak, step](absl::string_view bytes, bool is_stderr) {
     if (weak.lock() == nullptr || !open_) return;
-    v1::BuildEvent event;
-    event.mutable_log()->set_id(step);
-    event.mutable_log()->set_is_stderr(is_stderr);
-    event.mutable_log()->set_bytes(std::string(bytes));
-    events_.Emit(std::move(event));
+    Log(step, bytes, is_stderr);
   };
-  observer.on_done = [this, weak, step, queued, ticket, spec,
+  observer.on_done = [this, weak, step, ticket, spec,
                       then](absl::StatusOr<StepRunner::Outcome> outcome) {
     const std::shared_ptr<Session> self = weak.lock();
     if (self == nullptr || !open_) return;
     tickets_.erase(*ticket);
-    const absl::Duration waited = farm_.clock.Now() - queued;
     if (!outcome.ok()) {
       // `then` decides whether the session ends: a lost blob can be made again.
-      ReportFinished(step, v1::StepFinished::OUTCOME_FAILED, waited, outcome.status());
+      ReportFinished(step, v1::StepFinished::OUTCOME_FAILED, outcome.status());
       return then(outcome.status());
     }
     const v1::StepResult& result = outcome->result;
     if (result.exit_code() != 0) {
       const absl::Status error = CommandFailed(spec, result);
-      v1::BuildEvent event;
-      v1::StepFinished& finished = *event.mutable_step_finished();
+      v1::StepFinished finished;
       finished.set_id(step);
       finished.set_outcome(v1::StepFinished::OUTCOME_FAILED);
       finished.set_exit_code(result.exit_code());
-      *finished.mutable_duration() = DurationToProto(waited);
       *finished.mutable_error() = ToErrorDetail(error);
-      events_.Emit(std::move(event));
+      EmitFinished(std::move(finished));
       return Fail(error, step);
     }
     if (IsOfDockerfile(spec.identity())) ++steps_ran_;
     ++publishing_;
-    v1::BuildEvent event;
-    v1::StepFinished& finished = *event.mutable_step_finished();
+    v1::StepFinished finished;
     finished.set_id(step);
     finished.set_outcome(outcome->shared ? v1::StepFinished::OUTCOME_SHARED
                                          : v1::StepFinished::OUTCOME_RAN);
-    *finished.mutable_duration() = DurationToProto(waited);
     finished.set_adopted(outcome->adopted);
     *finished.mutable_usage() = result.usage();
     finished.set_diff_id(result.layer().diff_id().hash());
-    events_.Emit(std::move(event));
+    EmitFinished(std::move(finished));
     then(StepDone{.result = result});
   };
   observer.on_published = [this, weak](absl::Status status) {
@@ -373,6 +418,9 @@ void Session::Fail(const absl::Status& error, int failed_step) {
 
 void Session::End(v1::BuildFinished finished) {
   AnnounceSteps();
+  while (!begun_.empty()) {
+    ReportFinished(begun_.begin()->first, v1::StepFinished::OUTCOME_CANCELLED);
+  }
   open_ = false;
   cancel_->Cancel();
   for (StepRunner::Ticket ticket : std::exchange(tickets_, {})) farm_.runner.Leave(ticket);

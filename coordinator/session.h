@@ -2,6 +2,7 @@
 #define FARM_COORDINATOR_SESSION_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -94,11 +95,33 @@ class Session : public std::enable_shared_from_this<Session> {
   // fails ends the session.
   void RunStep(StepRun run, std::function<void(absl::StatusOr<StepDone>)> then);
   void ReportCached(int step, const v1::StepResult& result);
-  void ReportFinished(int step, v1::StepFinished::Outcome outcome, absl::Duration duration,
+  // With the time since it was started.
+  void ReportFinished(int step, v1::StepFinished::Outcome outcome,
                       const absl::Status& error = absl::OkStatus());
   void ReportStarted(int step, const std::string& worker, const std::string& phase,
                      const std::vector<std::string>& reasons = {});
+  void Log(int step, absl::string_view bytes, bool is_stderr);
   void Warn(const std::string& message, const std::string& rule = "", int line = 0);
+  // For RegistryCall::remark, on whatever thread: a line in the step's log.
+  std::function<void(const std::string& remark)> RemarksTo(int step);
+
+  // Shows what is done on the pool, one thing after another, as steps. Called there; what it tells
+  // is done by the loop, in order, while the session is open.
+  class PoolSteps {
+   public:
+    explicit PoolSteps(Session& session)
+        : session_(session.weak_from_this()), loop_(session.farm_.loop) {}
+    void Begin(const std::string& name) const;
+    void Remark(const std::string& remark) const;
+    void End(const absl::Status& status) const;
+
+   private:
+    void Post(std::function<void(Session& session, int& step)> tell) const;
+
+    const std::weak_ptr<Session> session_;
+    Executor& loop_;
+    const std::shared_ptr<int> step_ = std::make_shared<int>(0);  // The loop's.
+  };
 
   int AddLayer(FoundLayer found);
   Layer& layer(int index) { return layers_[static_cast<size_t>(index)]; }
@@ -142,12 +165,15 @@ class Session : public std::enable_shared_from_this<Session> {
   void LayerArrived(int index, absl::Status status);
   void OnSucceeded(v1::BuiltImage image);
   void End(v1::BuildFinished finished);
+  // Every end of a step.
+  void EmitFinished(v1::StepFinished finished);
 
   EventStream events_;
   bool open_ = true;
   std::optional<v1::BuiltImage> made_;  // once the session has succeeded
   int next_step_ = 1;
   v1::StepsPlanned unannounced_;
+  std::map<int, absl::Time> begun_;  // steps that were shown as started, and have not ended
   std::set<StepRunner::Ticket> tickets_;
   std::vector<Layer> layers_;
   int publishing_ = 0;
