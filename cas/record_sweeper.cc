@@ -86,32 +86,34 @@ absl::Status RecordSweeper::Sweep(const absl::flat_hash_set<Digest>& removed) {
   return absl::OkStatus();
 }
 
-absl::Status RecordSweeper::BoundReapi() {
+absl::Status RecordSweeper::Bound() {
+  RETURN_IF_ERROR(BoundTable(IndexTable::kReapi, options_.reapi_bytes_max));
+  return BoundTable(IndexTable::kDuration, options_.last_runs_bytes_max);
+}
+
+absl::Status RecordSweeper::BoundTable(IndexTable table, int64_t bytes_max) {
   const auto bytes_of = [](absl::string_view key, absl::string_view value) {
     return static_cast<int64_t>(key.size() + value.size());
   };
   int64_t bytes = 0;
-  RETURN_IF_ERROR(
-      index_.Scan(IndexTable::kReapi, "", "", [&](absl::string_view key, absl::string_view value) {
-        bytes += bytes_of(key, value);
-        return true;
-      }));
-  if (bytes <= options_.reapi_bytes_max) return absl::OkStatus();
+  RETURN_IF_ERROR(index_.Scan(table, "", "", [&](absl::string_view key, absl::string_view value) {
+    bytes += bytes_of(key, value);
+    return true;
+  }));
+  if (bytes <= bytes_max) return absl::OkStatus();
   // Evenly over all of them.
-  const double share =
-      1 - static_cast<double>(options_.reapi_bytes_max) / static_cast<double>(bytes);
+  const double share = 1 - static_cast<double>(bytes_max) / static_cast<double>(bytes);
   int64_t seen_bytes = 0, removed_bytes = 0;
   absl::Status status;
-  RETURN_IF_ERROR(
-      index_.Scan(IndexTable::kReapi, "", "", [&](absl::string_view key, absl::string_view value) {
-        seen_bytes += bytes_of(key, value);
-        if (static_cast<double>(removed_bytes) >= share * static_cast<double>(seen_bytes)) {
-          return true;
-        }
-        removed_bytes += bytes_of(key, value);
-        status = Remove(index_, IndexTable::kReapi, std::string(key), std::string(value));
-        return status.ok();
-      }));
+  RETURN_IF_ERROR(index_.Scan(table, "", "", [&](absl::string_view key, absl::string_view value) {
+    seen_bytes += bytes_of(key, value);
+    if (static_cast<double>(removed_bytes) >= share * static_cast<double>(seen_bytes)) {
+      return true;
+    }
+    removed_bytes += bytes_of(key, value);
+    status = Remove(index_, table, std::string(key), std::string(value));
+    return status.ok();
+  }));
   return status;
 }
 

@@ -17,7 +17,9 @@ namespace farm {
 class RecordSweeper {
  public:
   struct Options {
-    int64_t reapi_bytes_max = int64_t{1} << 30;  // of the results of REAPI clients, with their keys
+    // Of the records with their keys.
+    int64_t reapi_bytes_max = int64_t{1} << 30;       // results of REAPI clients
+    int64_t last_runs_bytes_max = int64_t{64} << 20;  // what steps' keys were made of
   };
   RecordSweeper(Index& index, BlobStore& blobs) : RecordSweeper(index, blobs, Options()) {}
   RecordSweeper(Index& index, BlobStore& blobs, Options options)
@@ -28,11 +30,14 @@ class RecordSweeper {
   // form is left.
   absl::Status Sweep(const absl::flat_hash_set<Digest>& removed);
 
-  // Brings the results of REAPI clients down to their limit, if they are over it. Whichever: they
-  // have no time, and what is missing is a miss.
-  absl::Status BoundReapi();
+  // Brings the records that name no blob of ours down to their limits, if they are over them.
+  // Whichever: they have no time, and what is missing is a miss, or a step that --explain calls
+  // new.
+  absl::Status Bound();
 
  private:
+  absl::Status BoundTable(IndexTable table, int64_t bytes_max);
+
   Index& index_;
   BlobStore& blobs_;
   const Options options_;

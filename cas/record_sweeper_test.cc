@@ -27,6 +27,14 @@ class RecordSweeperTest : public testing::Test {
   bool Has(IndexTable table, const std::string& key) {
     return index_.Get(table, IndexKey({"main", key})).ok();
   }
+  int64_t Bytes(IndexTable table) {
+    int64_t bytes = 0;
+    EXPECT_OK(index_.Scan(table, "", "", [&bytes](absl::string_view key, absl::string_view value) {
+      bytes += static_cast<int64_t>(key.size() + value.size());
+      return true;
+    }));
+    return bytes;
+  }
   // An action, an adoption and a layer of the same blobs, and the layer has also `other_form`.
   void PutLayer(const Digest& table, const Digest& form, const Digest& other_form) {
     v1::ActionRecord action;
@@ -76,20 +84,17 @@ TEST_F(RecordSweeperTest, WhatNamesABlobThatCameBackStays) {
   EXPECT_TRUE(Has(IndexTable::kLayer, "l"));
 }
 
-TEST_F(RecordSweeperTest, TheResultsOfReapiClientsAreBounded) {
-  RecordSweeper sweeper(index_, blobs_, {.reapi_bytes_max = 10'000});
+TEST_F(RecordSweeperTest, RecordsThatNameNoBlobsAreBounded) {
+  RecordSweeper sweeper(index_, blobs_, {.reapi_bytes_max = 10'000, .last_runs_bytes_max = 5'000});
   for (int i = 0; i < 100; ++i) {
     Put(IndexTable::kReapi, absl::StrCat("key ", i), std::string(200, 'x'));
+    Put(IndexTable::kDuration, absl::StrCat("key ", i), std::string(200, 'x'));
   }
-  ASSERT_OK(sweeper.BoundReapi());
-  int64_t bytes = 0;
-  ASSERT_OK(index_.Scan(IndexTable::kReapi, "", "",
-                        [&bytes](absl::string_view key, absl::string_view value) {
-                          bytes += static_cast<int64_t>(key.size() + value.size());
-                          return true;
-                        }));
-  EXPECT_LE(bytes, 10'000);
-  EXPECT_GT(bytes, 9'000);
+  ASSERT_OK(sweeper.Bound());
+  EXPECT_LE(Bytes(IndexTable::kReapi), 10'000);
+  EXPECT_GT(Bytes(IndexTable::kReapi), 9'000);
+  EXPECT_LE(Bytes(IndexTable::kDuration), 5'000);
+  EXPECT_GT(Bytes(IndexTable::kDuration), 4'000);
 }
 
 }  // namespace

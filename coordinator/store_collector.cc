@@ -13,7 +13,7 @@ namespace farm {
 namespace {
 
 constexpr absl::Duration kLoopTimeout = absl::Seconds(30);
-constexpr absl::Duration kBoundReapiEvery = absl::Hours(1);  // It reads all of them.
+constexpr absl::Duration kBoundEvery = absl::Hours(1);  // It reads whole tables.
 
 using DigestSet = absl::flat_hash_set<Digest>;
 
@@ -148,9 +148,9 @@ absl::Status StoreCollector::Collect() {
                    Sweep([&](const GarbageCollector::Removed& tell) {
                      return collector_.Collect(*known, stopping_, tell);
                    }));
-  if (const absl::Time now = clock_.Now(); now >= bound_reapi_at_) {
-    bound_reapi_at_ = now + kBoundReapiEvery;
-    RETURN_IF_ERROR(sweeper_.BoundReapi());
+  if (const absl::Time now = clock_.Now(); now >= bound_at_) {
+    bound_at_ = now + kBoundEvery;
+    RETURN_IF_ERROR(sweeper_.Bound());
   }
   if (removed.blobs > 0) {
     LogInfo("collected",

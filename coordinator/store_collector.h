@@ -56,7 +56,7 @@ class StoreCollector final : public Collector {
   const CancelToken& stopping_;
   const Options options_;
   Mutex one_at_a_time_;
-  absl::Time bound_reapi_at_ FARM_GUARDED_BY(one_at_a_time_) = absl::InfinitePast();
+  absl::Time bound_at_ FARM_GUARDED_BY(one_at_a_time_) = absl::InfinitePast();
   GarbageCollector collector_;
   RecordSweeper sweeper_;
 };
