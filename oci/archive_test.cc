@@ -17,8 +17,8 @@
 #include "base/sha256.h"
 #include "base/testing/status_matchers.h"
 #include "oci/archive_reader.h"
-#include "oci/image_assembler.h"
 #include "oci/layout_writer.h"
+#include "oci/testing/image_documents.h"
 
 namespace farm {
 namespace {
@@ -43,18 +43,18 @@ class ArchiveTest : public ::testing::Test {
     ImageConfig config;
     config.author = std::string(author);
     config.platform = Platform::Host();
-    std::vector<AssembledLayer> assembled;
+    std::vector<Descriptor> blobs;
     for (const std::string& bytes : layers) {
       Descriptor blob;
       blob.media_type = std::string(layer_type);
       blob.digest = DigestOf(bytes);
       blobs_[blob.digest] = bytes;
-      assembled.push_back({.blob = blob, .diff_id = blob.digest.oci(), .created = {}});
+      blobs.push_back(std::move(blob));
     }
-    const AssembledImage made = *AssembleImage(config, assembled);
+    const ImageDocuments made = MakeImageDocuments(std::move(config), std::move(blobs));
     ArchiveImage image;
     for (const std::string& name : names) image.names.push_back(Ref(name));
-    image.manifest = made.manifest_descriptor;
+    image.manifest = made.manifest;
     image.manifest_bytes = made.manifest_bytes;
     image.config_bytes = made.config_bytes;
     return image;

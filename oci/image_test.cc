@@ -1,11 +1,10 @@
-// Configs, manifests, platforms, and how an image is put together from them.
+// Configs, manifests, platforms.
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/testing/status_matchers.h"
-#include "oci/image_assembler.h"
 #include "oci/image_config.h"
 #include "oci/manifest.h"
 #include "oci/platform.h"
@@ -296,128 +295,6 @@ TEST(SelectPlatformTest, WhatThereIsIsNamedIfNoneSuits) {
                              *Platform::Parse("linux/s390x")),
               StatusIs(absl::StatusCode::kNotFound,
                        "no image for linux/s390x; there is linux/amd64, windows/amd64"));
-}
-
-// Assembly ----------------------------------------------------------------------------------------
-
-HistoryEntry Entry(absl::string_view created_by, bool empty_layer,
-                   std::optional<absl::Time> created = std::nullopt) {
-  HistoryEntry entry;
-  entry.created = created;
-  entry.created_by = std::string(created_by);
-  entry.empty_layer = empty_layer;
-  return entry;
-}
-
-std::vector<int64_t> Times(const std::vector<HistoryEntry>& history) {
-  std::vector<int64_t> times;
-  for (const HistoryEntry& entry : history) times.push_back(absl::ToUnixSeconds(*entry.created));
-  return times;
-}
-
-TEST(FillHistoryTimesTest, MetadataBeforeTheFirstNewLayerGetsThatLayersTime) {
-  std::vector<HistoryEntry> history = {Entry("base", false, At(1)), Entry("ENV", true),
-                                       Entry("RUN", false), Entry("CMD", true)};
-  FillHistoryTimes({At(1), At(50)}, history);
-  EXPECT_THAT(Times(history), ElementsAre(1, 50, 50, 50));
-}
-
-TEST(FillHistoryTimesTest, LaterMetadataGetsTheTimeOfTheLayerBeforeIt) {
-  std::vector<HistoryEntry> history = {Entry("base", false, At(1)), Entry("RUN 1", false),
-                                       Entry("ENV", true),          Entry("RUN 2", false),
-                                       Entry("CMD", true),          Entry("RUN 3", false)};
-  FillHistoryTimes({At(1), At(50), At(60), At(70)}, history);
-  EXPECT_THAT(Times(history), ElementsAre(1, 50, 60, 60, 60, 70));
-}
-
-TEST(FillHistoryTimesTest, OnlyMetadataOnABaseGetsTheBasesTime) {
-  std::vector<HistoryEntry> history = {Entry("base", false, At(1)), Entry("CMD", true)};
-  FillHistoryTimes({At(1)}, history);
-  EXPECT_THAT(Times(history), ElementsAre(1, 1));
-}
-
-TEST(FillHistoryTimesTest, NoTimeAnywhereStaysSo) {
-  std::vector<HistoryEntry> history = {Entry("CMD", true)};
-  FillHistoryTimes({}, history);
-  EXPECT_FALSE(history[0].created.has_value());
-}
-
-AssembledLayer Layer(absl::string_view media_type, absl::string_view bytes, int64_t seconds) {
-  return {
-      .blob = Blob(media_type, bytes), .diff_id = DigestOf(bytes).oci(), .created = At(seconds)};
-}
-
-ImageConfig LinuxConfig() {
-  ImageConfig config;
-  config.platform.os = "linux";
-  config.platform.architecture = "amd64";
-  return config;
-}
-
-TEST(AssembleImageTest, DocumentsNameEachOther) {
-  ImageConfig config = LinuxConfig();
-  config.history = {Entry("ADD", false), Entry("CMD", true)};
-  ASSERT_OK_AND_ASSIGN(
-      const AssembledImage image,
-      AssembleImage(config, {Layer(kDockerLayerGzipType, "a", 7)},
-                    {.docker_media_types = false, .annotations = {{"k", "v"}}, .created_max = {}}));
-  EXPECT_EQ(image.config_descriptor.digest, DigestOf(image.config_bytes));
-  EXPECT_EQ(image.manifest.config, image.config_descriptor);
-  EXPECT_EQ(image.manifest_descriptor.digest, DigestOf(image.manifest_bytes));
-  EXPECT_EQ(image.manifest.layers[0].media_type, kOciLayerGzipType);
-  EXPECT_EQ(image.manifest.annotations.at("k"), "v");
-  EXPECT_THAT(image.config.diff_ids, ElementsAre(kDigestA));
-  EXPECT_EQ(*image.config.created, At(7));
-  EXPECT_THAT(ParseImageConfig(image.config_bytes), IsOkAndHolds(image.config));
-  EXPECT_THAT(ParseManifest(image.manifest_bytes), IsOkAndHolds(image.manifest));
-}
-
-TEST(AssembleImageTest, DockerMediaTypesHaveNoZstd) {
-  ASSERT_OK_AND_ASSIGN(
-      const AssembledImage image,
-      AssembleImage(LinuxConfig(), {Layer(kOciLayerGzipType, "a", 7)},
-                    {.docker_media_types = true, .annotations = {{"k", "v"}}, .created_max = {}}));
-  EXPECT_EQ(image.manifest.media_type, kDockerManifestType);
-  EXPECT_EQ(image.manifest.config.media_type, kDockerConfigType);
-  EXPECT_EQ(image.manifest.layers[0].media_type, kDockerLayerGzipType);
-  EXPECT_TRUE(image.manifest.annotations.empty());
-  EXPECT_THAT(AssembleImage(LinuxConfig(), {Layer(kOciLayerZstdType, "a", 7)},
-                            {.docker_media_types = true, .annotations = {}, .created_max = {}}),
-              StatusIs(kInvalid, HasSubstr("zstd")));
-}
-
-TEST(AssembleImageTest, HistoryAndLayersAreMadeToAgree) {
-  ImageConfig config = LinuxConfig();
-  config.history = {Entry("1", false), Entry("2", false)};
-  ASSERT_OK_AND_ASSIGN(AssembledImage image, AssembleImage(config, {Layer(kOciLayerType, "a", 1)}));
-  EXPECT_FALSE(image.config.history[0].empty_layer);
-  EXPECT_TRUE(image.config.history[1].empty_layer);
-
-  config.history = {Entry("1", false)};
-  ASSERT_OK_AND_ASSIGN(
-      image, AssembleImage(config, {Layer(kOciLayerType, "a", 1), Layer(kOciLayerType, "b", 2)}));
-  ASSERT_EQ(image.config.history.size(), 2u);
-  EXPECT_EQ(image.config.history[1].created_by, "created by farm");
-  EXPECT_EQ(*image.config.history[1].created, At(2));
-}
-
-TEST(AssembleImageTest, SourceDateEpochClampsEveryTime) {
-  ImageConfig config = LinuxConfig();
-  config.history = {Entry("old", true, At(10)), Entry("new", false)};
-  ASSERT_OK_AND_ASSIGN(
-      const AssembledImage image,
-      AssembleImage(config, {Layer(kOciLayerType, "a", 99)},
-                    {.docker_media_types = false, .annotations = {}, .created_max = At(20)}));
-  EXPECT_THAT(Times(image.config.history), ElementsAre(10, 20));
-  EXPECT_EQ(*image.config.created, At(20));
-}
-
-TEST(AssembleImageTest, WhatIsNoLayerIsRefused) {
-  EXPECT_THAT(AssembleImage(LinuxConfig(), {Layer("application/x-helm", "a", 1)}),
-              StatusIs(kInvalid, HasSubstr("no image layer")));
-  AssembledLayer layer = Layer(kOciLayerType, "a", 1);
-  layer.diff_id = "a";
-  EXPECT_THAT(AssembleImage(LinuxConfig(), {layer}), StatusIs(kInvalid, HasSubstr("diff_id")));
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 #include "oci/testing/fake_registry.h"
 
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "oci/testing/image_documents.h"
 
 namespace farm {
 namespace {
@@ -36,16 +38,13 @@ Descriptor FakeRegistry::AddBlob(absl::string_view repository, absl::string_view
 Descriptor FakeRegistry::AddImage(absl::string_view name, ImageConfig config,
                                   const std::vector<std::string>& layers) {
   const Reference reference = MustParse(name).WithDefaultTag();
-  Manifest manifest;
-  config.diff_ids.clear();
+  std::vector<Descriptor> blobs;
   for (const std::string& layer : layers) {
-    manifest.layers.push_back(AddBlob(reference.repository(), kOciLayerType, layer));
-    config.diff_ids.push_back(manifest.layers.back().digest.oci());
+    blobs.push_back(AddBlob(reference.repository(), kOciLayerType, layer));
   }
-  manifest.config = AddBlob(reference.repository(), kOciConfigType, SerializeImageConfig(config));
-  RawManifest raw;
-  raw.bytes = SerializeManifest(manifest);
-  raw.descriptor = Describe(kOciManifestType, raw.bytes);
+  const ImageDocuments made = MakeImageDocuments(std::move(config), std::move(blobs));
+  AddBlob(reference.repository(), kOciConfigType, made.config_bytes);
+  const RawManifest raw{.descriptor = made.manifest, .bytes = made.manifest_bytes};
   MutexLock lock(mu_);
   Repository& repository = repositories_[reference.repository()];
   repository.manifests[reference.tag()] = raw;

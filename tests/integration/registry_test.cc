@@ -13,9 +13,9 @@
 #include "base/testing/status_matchers.h"
 #include "oci/archive_reader.h"
 #include "oci/http_registry.h"
-#include "oci/image_assembler.h"
 #include "oci/layout_writer.h"
 #include "oci/manifest.h"
+#include "oci/testing/image_documents.h"
 #include "tests/testing/process.h"
 
 namespace farm {
@@ -81,19 +81,18 @@ class RealRegistryTest : public ::testing::Test {
     return sink.Take();
   }
 
-  AssembledImage MakeImage() {
+  ImageDocuments MakeImage() {
     ImageConfig config;
     config.platform = Platform::Host();
     const std::string layer = EmptyTar();
-    return *AssembleImage(
-        config, {{.blob = BlobOf(layer), .diff_id = DigestOf(layer).oci(), .created = {}}});
+    return MakeImageDocuments(std::move(config), {BlobOf(layer)});
   }
 
-  void PushImage(const Reference& reference, const AssembledImage& image) {
+  void PushImage(const Reference& reference, const ImageDocuments& image) {
     ASSERT_OK(Push(reference, EmptyTar()));
     ASSERT_OK(Push(reference, image.config_bytes));
     ASSERT_THAT(registry_->PushManifest(reference, kOciManifestType, image.manifest_bytes, call_),
-                IsOkAndHolds(image.manifest_descriptor.digest));
+                IsOkAndHolds(image.manifest.digest));
   }
 
   ScratchDir scratch_;
@@ -107,13 +106,13 @@ class RealRegistryTest : public ::testing::Test {
 };
 
 TEST_F(RealRegistryTest, AnImageIsPushedAndResolved) {
-  const AssembledImage image = MakeImage();
+  const ImageDocuments image = MakeImage();
   PushImage(Ref("team/app:v1"), image);
   ASSERT_OK_AND_ASSIGN(const ResolvedImage resolved,
                        registry_->Resolve(Ref("team/app:v1"), Platform::Host(), call_));
   EXPECT_EQ(resolved.manifest.bytes, image.manifest_bytes);
   EXPECT_EQ(resolved.config_bytes, image.config_bytes);
-  EXPECT_EQ(resolved.pinned.digest(), image.manifest_descriptor.digest.oci());
+  EXPECT_EQ(resolved.pinned.digest(), image.manifest.digest.oci());
   EXPECT_OK(registry_->Resolve(resolved.pinned, Platform::Host(), call_));
   EXPECT_THAT(registry_->Resolve(Ref("team/app:v2"), Platform::Host(), call_),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no such image")));
@@ -185,10 +184,10 @@ TEST_F(RealRegistryTest, AFailedPushCanBeRepeated) {
 }
 
 TEST_F(RealRegistryTest, AnIndexIsPushedAndReadByPlatform) {
-  const AssembledImage image = MakeImage();
+  const ImageDocuments image = MakeImage();
   PushImage(Ref("app:one"), image);
   ImageIndex index;
-  index.manifests = {image.manifest_descriptor};
+  index.manifests = {image.manifest};
   ASSERT_OK(
       registry_->PushManifest(Ref("app:all"), kOciIndexType, SerializeImageIndex(index), call_));
   ASSERT_OK_AND_ASSIGN(const ResolvedImage resolved,
@@ -235,7 +234,7 @@ class TlsRegistryTest : public RealRegistryTest {
                     scratch_ / "key.pem", "-out", scratch_ / "cert.pem"});
     ASSERT_EQ(made.exit_code, 0) << made.all();
     StartRegistry("");
-    const AssembledImage image = MakeImage();
+    const ImageDocuments image = MakeImage();
     PushImage(Ref("app:v1"), image);
     server_.Stop();
     StartRegistry("", absl::StrCat(", tls: {certificate: ", scratch_ / "cert.pem",
@@ -276,10 +275,10 @@ class SkopeoTest : public RealRegistryTest {
 
   // Writes the archive with `write` and gives its path.
   template <typename Write>
-  std::string WriteArchive(const AssembledImage& image, Write write) {
+  std::string WriteArchive(const ImageDocuments& image, Write write) {
     ArchiveImage archived;
     archived.names = {*Reference::Parse("team/app:v1")};
-    archived.manifest = image.manifest_descriptor;
+    archived.manifest = image.manifest;
     archived.manifest_bytes = image.manifest_bytes;
     archived.config_bytes = image.config_bytes;
     StringSink sink;
@@ -297,7 +296,7 @@ class SkopeoTest : public RealRegistryTest {
 };
 
 TEST_F(SkopeoTest, ReadsOurOciTar) {
-  const AssembledImage image = MakeImage();
+  const ImageDocuments image = MakeImage();
   const std::string path = WriteArchive(image, WriteOciTar);
   const CommandResult copied =
       Copy("oci-archive:" + path, "docker://" + Ref("copied:v1").canonical());
@@ -308,7 +307,7 @@ TEST_F(SkopeoTest, ReadsOurOciTar) {
 }
 
 TEST_F(SkopeoTest, ReadsOurDockerTar) {
-  const AssembledImage image = MakeImage();
+  const ImageDocuments image = MakeImage();
   const std::string path = WriteArchive(image, WriteDockerTar);
   const CommandResult copied =
       Copy("docker-archive:" + path + ":team/app:v1", "docker://" + Ref("copied:v1").canonical());
@@ -319,7 +318,7 @@ TEST_F(SkopeoTest, ReadsOurDockerTar) {
 }
 
 TEST_F(SkopeoTest, WritesArchivesThatWeRead) {
-  const AssembledImage image = MakeImage();
+  const ImageDocuments image = MakeImage();
   PushImage(Ref("app:v1"), image);
   for (const std::string form : {"docker-archive", "oci-archive"}) {
     const std::string path = scratch_ / form;
