@@ -1,9 +1,7 @@
 #include "layer/applier.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -18,15 +16,14 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
-#include "layer/directory.h"
+#include "layer/beneath.h"
+#include "layer/paths.h"
 #include "layer/tar_reader.h"
 #include "layer/twin_sha256.h"
 #include "layer/whiteout.h"
@@ -39,78 +36,6 @@ constexpr int kSymlinksMax = 40;  // On the way to one entry, as the kernel has 
 // What the kernel keeps of device numbers. Bits beyond are cut off, which could make 0:0 of others.
 constexpr uint32_t kDeviceMajorMax = (1 << 12) - 1;
 constexpr uint32_t kDeviceMinorMax = (1 << 20) - 1;
-
-std::string Shown(absl::string_view path) {
-  return absl::StrCat("\"", absl::CHexEscape(path.substr(0, 256)), "\"");
-}
-
-std::string Join(absl::string_view directory, absl::string_view name) {
-  return directory.empty() ? std::string(name) : absl::StrCat(directory, "/", name);
-}
-
-// "a/b" to "a" and "b".
-std::pair<absl::string_view, absl::string_view> SplitLast(absl::string_view path) {
-  const size_t slash = path.rfind('/');
-  if (slash == absl::string_view::npos) return {"", path};
-  return {path.substr(0, slash), path.substr(slash + 1)};
-}
-
-// A name from a tar as a path beneath the root, symlinks not looked at.
-absl::StatusOr<std::string> CleanName(absl::string_view name, const TableLimits& limits) {
-  if (static_cast<int64_t>(name.size()) > limits.path_bytes_max) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "a name of ", name.size(), " bytes, over path_bytes_max ", limits.path_bytes_max));
-  }
-  std::vector<absl::string_view> components;
-  for (const absl::string_view component : absl::StrSplit(name, '/')) {
-    if (component.empty() || component == ".") continue;
-    if (component == "..") {
-      if (components.empty()) {
-        return absl::InvalidArgumentError(absl::StrCat(Shown(name), " leads out of the root"));
-      }
-      components.pop_back();
-      continue;
-    }
-    if (component.size() > static_cast<size_t>(kNameBytesMax)) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("a name of ", component.size(), " bytes, more than ", kNameBytesMax));
-    }
-    components.push_back(component);
-  }
-  if (static_cast<int64_t>(components.size()) > limits.path_depth_max) {
-    return absl::ResourceExhaustedError(absl::StrCat("a path of ", components.size(),
-                                                     " components, over path_depth_max ",
-                                                     limits.path_depth_max));
-  }
-  return absl::StrJoin(components, "/");
-}
-
-// Opens a directory beneath the root that is reached without any symlink. -1 and errno if not.
-int OpenBeneath(int root_fd, absl::string_view path, uint64_t flags) {
-  open_how how{};
-  how.flags = flags | O_DIRECTORY | O_CLOEXEC;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  const std::string name = path.empty() ? "." : std::string(path);
-  return static_cast<int>(syscall(SYS_openat2, root_fd, name.c_str(), &how, sizeof(how)));
-}
-
-// `depth_max` bounds descriptors and stack.
-absl::Status RemoveTree(int parent_fd, const std::string& name, int64_t depth_max) {
-  if (unlinkat(parent_fd, name.c_str(), 0) == 0) return absl::OkStatus();
-  if (errno != EISDIR) return ErrnoStatus(errno, "remove");
-  if (depth_max == 0) return absl::ResourceExhaustedError("what it replaces is too deep a tree");
-  {
-    const UniqueFd fd(
-        openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(errno, "open");
-    ASSIGN_OR_RETURN(const std::vector<DirectoryItem> items, ListDirectory(fd.get()));
-    for (const DirectoryItem& item : items) {
-      RETURN_IF_ERROR(RemoveTree(fd.get(), item.name, depth_max - 1));
-    }
-  }
-  if (unlinkat(parent_fd, name.c_str(), AT_REMOVEDIR) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, "remove directory");
-}
 
 enum class Form { kOverlayLayer, kPlainTree };
 
@@ -152,7 +77,7 @@ class Extractor {
         entry.uid = options_.owner->uid;
         entry.gid = options_.owner->gid;
       }
-      RETURN_IF_ERROR(Add(entry)) << "entry " << Shown(entry.name);
+      RETURN_IF_ERROR(Add(entry)) << "entry " << ShownPath(entry.name);
     }
     RETURN_IF_ERROR(FinishDirectories());
     return reader_.Drain();
@@ -215,7 +140,7 @@ class Extractor {
     RETURN_IF_ERROR(CheckXattrs(tar));
     if (name.empty()) return AddRoot(tar);
     if (overlay_ && absl::StrContains(name, kWhiteoutPrefix)) {
-      const auto [directory, base] = SplitLast(name);
+      const auto [directory, base] = SplitPath(name);
       if (absl::StartsWith(directory, kWhiteoutPrefix) ||
           absl::StrContains(directory, absl::StrCat("/", kWhiteoutPrefix))) {
         if (absl::StrContains(directory, kAufsPrefix)) return absl::OkStatus();
@@ -307,12 +232,12 @@ class Extractor {
   }
 
   absl::Status AddWhiteout(absl::string_view whiteout) {
-    const auto [directory, base] = SplitLast(whiteout);
+    const auto [directory, base] = SplitPath(whiteout);
     const std::string name(base.substr(sizeof(kWhiteoutPrefix) - 1));
     if (name.empty() || name == "." || name == "..") {
       return absl::InvalidArgumentError("a whiteout of no name");
     }
-    ASSIGN_OR_RETURN(const Place place, FindPlace(Join(directory, name)));
+    ASSIGN_OR_RETURN(const Place place, FindPlace(JoinPath(directory, name)));
     const mode_t mode = S_IFCHR;
     if (mknodat(place.parent_fd, name.c_str(), mode, makedev(0, 0)) == 0) {
       TableEntry entry;
@@ -414,16 +339,16 @@ class Extractor {
 
   absl::Status AddHardLink(const TarEntry& tar, const Place& place) {
     ASSIGN_OR_RETURN(const std::string target, CleanName(tar.link_name, options_.limits));
-    const auto [directory, base] = SplitLast(target);
+    const auto [directory, base] = SplitPath(target);
     std::string target_directory;
     ASSIGN_OR_RETURN(const UniqueFd fd, OpenExisting(directory, &target_directory),
-                     _ << "hard link to " << Shown(tar.link_name));
-    const std::string target_path = Join(target_directory, base);
+                     _ << "hard link to " << ShownPath(tar.link_name));
+    const std::string target_path = JoinPath(target_directory, base);
     const auto made = made_.find(target_path);
     if (made == made_.end() || made->second.entry.type == EntryType::kWhiteout ||
         made->second.entry.type == EntryType::kDirectory || target_path == place.path) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a hard link to ", Shown(tar.link_name), ", which is no file before it"));
+      return absl::InvalidArgumentError(absl::StrCat("a hard link to ", ShownPath(tar.link_name),
+                                                     ", which is no file before it"));
     }
     const std::string name(base);
     RETURN_IF_ERROR(Create(place, "hard link", [&] {
@@ -523,8 +448,8 @@ class Extractor {
       const TableEntry& entry = made->second.entry;
       if (entry.type != EntryType::kDirectory) continue;
       const UniqueFd fd(OpenBeneath(root_fd_, entry.path, O_RDONLY));
-      if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("open ", Shown(entry.path)));
-      RETURN_IF_ERROR(RestoreMetadata(fd.get(), entry)) << Shown(entry.path);
+      if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("open ", ShownPath(entry.path)));
+      RETURN_IF_ERROR(RestoreMetadata(fd.get(), entry)) << ShownPath(entry.path);
     }
     return absl::OkStatus();
   }
@@ -532,13 +457,13 @@ class Extractor {
   // Paths.
 
   absl::StatusOr<Place> FindPlace(absl::string_view name) {
-    const auto [directory, base] = SplitLast(name);
+    const auto [directory, base] = SplitPath(name);
     if (!parent_fd_.valid() || parent_name_ != directory) {
       // Archives list a directory's entries together, so one look-up serves many.
       ASSIGN_OR_RETURN(parent_fd_, OpenParent(directory, &parent_path_));
       parent_name_ = std::string(directory);
     }
-    return Place{parent_fd_.get(), std::string(base), Join(parent_path_, base)};
+    return Place{parent_fd_.get(), std::string(base), JoinPath(parent_path_, base)};
   }
 
   // Opens a directory for use with the *at() calls and sets `path` to where it really is. Makes
@@ -548,7 +473,7 @@ class Extractor {
     *path = std::string(directory);
     if (fd.valid()) return fd;
     if (errno != ENOENT && errno != ELOOP && errno != ENOTDIR) {
-      return ErrnoStatus(errno, absl::StrCat("open ", Shown(directory)));
+      return ErrnoStatus(errno, absl::StrCat("open ", ShownPath(directory)));
     }
     return Walk(directory, /*make=*/true, path);
   }
@@ -571,7 +496,7 @@ class Extractor {
       todo.pop_front();
       if (name == ".") continue;
       if (name == "..") {
-        *path = std::string(SplitLast(*path).first);
+        *path = std::string(SplitPath(*path).first);
         depth = std::max<int64_t>(depth - 1, 0);
         fd.Reset(OpenBeneath(root_fd_, *path, O_PATH));
         continue;
@@ -579,13 +504,13 @@ class Extractor {
       // Symlinks lead deeper than any name in the tar.
       if (depth >= options_.limits.path_depth_max) {
         return absl::ResourceExhaustedError(absl::StrCat(
-            Shown(*path), " is deeper than path_depth_max ", options_.limits.path_depth_max));
+            ShownPath(*path), " is deeper than path_depth_max ", options_.limits.path_depth_max));
       }
       ASSIGN_OR_RETURN(const std::optional<std::string> target,
-                       Enter(fd.get(), name, Join(*path, name), make));
+                       Enter(fd.get(), name, JoinPath(*path, name), make));
       if (!target.has_value()) {
         ++depth;
-        *path = Join(*path, name);
+        *path = JoinPath(*path, name);
         fd.Reset(OpenBeneath(root_fd_, *path, O_PATH));
         continue;
       }
@@ -597,7 +522,7 @@ class Extractor {
       depth = 0;
       fd.Reset(OpenBeneath(root_fd_, "", O_PATH));
     }
-    if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("open ", Shown(*path)));
+    if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("open ", ShownPath(*path)));
     return fd;
   }
 
@@ -610,7 +535,7 @@ class Extractor {
       if (S_ISLNK(stat.st_mode)) return ReadLink(parent_fd, name);
       if (!make || !overlay_ || !IsWhiteoutDevice(stat)) {
         return absl::InvalidArgumentError(
-            absl::StrCat(Shown(path), " is on its way and no directory"));
+            absl::StrCat(ShownPath(path), " is on its way and no directory"));
       }
       // The layer deletes the name and has a new directory there.
       RETURN_IF_ERROR(Remove({parent_fd, name, path}));
@@ -618,11 +543,11 @@ class Extractor {
       RETURN_IF_ERROR(MakeOpaque(path));
       return std::nullopt;
     }
-    if (errno != ENOENT) return ErrnoStatus(errno, absl::StrCat("stat ", Shown(path)));
-    if (!make) return absl::InvalidArgumentError(absl::StrCat(Shown(path), " is not there"));
+    if (errno != ENOENT) return ErrnoStatus(errno, absl::StrCat("stat ", ShownPath(path)));
+    if (!make) return absl::InvalidArgumentError(absl::StrCat(ShownPath(path), " is not there"));
     if (!overlay_) {
       if (mkdirat(parent_fd, name.c_str(), kImpliedDirectoryMode) == 0) return std::nullopt;
-      return ErrnoStatus(errno, absl::StrCat("make ", Shown(path)));
+      return ErrnoStatus(errno, absl::StrCat("make ", ShownPath(path)));
     }
     if (options_.below != nullptr) {
       // As if the layer were unpacked over what is below.
@@ -640,13 +565,13 @@ class Extractor {
   static absl::StatusOr<std::optional<std::string>> ReadLink(int dirfd, const std::string& name) {
     char target[PATH_MAX];
     const ssize_t size = readlinkat(dirfd, name.c_str(), target, sizeof(target));
-    if (size < 0) return ErrnoStatus(errno, absl::StrCat("read symlink ", Shown(name)));
+    if (size < 0) return ErrnoStatus(errno, absl::StrCat("read symlink ", ShownPath(name)));
     return std::string(target, static_cast<size_t>(size));
   }
 
   absl::Status MakeMissing(int parent_fd, const std::string& name, Made made) {
     if (mkdirat(parent_fd, name.c_str(), 0700) != 0) {
-      return ErrnoStatus(errno, absl::StrCat("make ", Shown(made.entry.path)));
+      return ErrnoStatus(errno, absl::StrCat("make ", ShownPath(made.entry.path)));
     }
     std::string path = made.entry.path;
     return Insert(std::move(path), std::move(made)).status();
@@ -665,7 +590,7 @@ class Extractor {
     made.entry.mtime = absl::TimeFromTimespec(lower->stat.st_mtim);
     const UniqueFd fd(openat(lower->layer_fd, lower->path.empty() ? "." : lower->path.c_str(),
                              O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("lower layer: ", Shown(path)));
+    if (!fd.valid()) return ErrnoStatus(errno, absl::StrCat("lower layer: ", ShownPath(path)));
     ASSIGN_OR_RETURN(made.entry.xattrs, ReadLayerXattrs(fd.get()));
     return made;
   }
@@ -702,7 +627,7 @@ std::string DifferenceOf(const Table& table, const Table& expected) {
   for (size_t i = 0; i < count; ++i) {
     const TableEntry& entry = table.entries()[i];
     if (entry == expected.entries()[i]) continue;
-    return absl::StrCat("it first differs at ", Shown(entry.path));
+    return absl::StrCat("it first differs at ", ShownPath(entry.path));
   }
   return absl::StrCat("it has ", table.size(), " entries instead of ", expected.size());
 }

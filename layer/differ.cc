@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -22,6 +21,7 @@
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "layer/directory.h"
+#include "layer/paths.h"
 #include "layer/tar_writer.h"
 #include "layer/twin_sha256.h"
 #include "layer/whiteout.h"
@@ -32,14 +32,6 @@ namespace {
 
 // Small enough to stay in a core's cache between reading, hashing and writing.
 constexpr size_t kBufferBytes = 128 * 1024;
-
-std::string Join(absl::string_view directory, absl::string_view name) {
-  return directory.empty() ? std::string(name) : absl::StrCat(directory, "/", name);
-}
-
-std::string Shown(absl::string_view path) {
-  return absl::StrCat("\"", absl::CHexEscape(path), "\"");
-}
 
 // Opens for reading without following a symlink, without waiting for the other end of a fifo, and
 // without touching the access time where we may.
@@ -144,7 +136,7 @@ class Packer {
         memory_(options.limits) {}
 
   absl::StatusOr<PackedLayer> Pack(int dirfd, const LowerDirectory& below) {
-    RETURN_IF_ERROR(Walk(dirfd, below)) << Shown(path_);
+    RETURN_IF_ERROR(Walk(dirfd, below)) << ShownPath(path_);
     RETURN_IF_ERROR(writer_.Finish());
     if (meaning_ == Meaning::kOverlayUpper) {
       RETURN_IF_ERROR(ResetRoot(dirfd));
@@ -199,7 +191,7 @@ class Packer {
       } else if (gone == nullptr || (item != nullptr && item->name <= *gone)) {
         ++directory.next_item;
         if (gone != nullptr && item->name == *gone) ++directory.next_hidden;
-        path_ = Join(directory.path, item->name);
+        path_ = JoinPath(directory.path, item->name);
         RETURN_IF_ERROR(AddItem(directory, *item));
       } else {
         ++directory.next_hidden;
@@ -304,7 +296,7 @@ class Packer {
 
   absl::Status AddWhiteout(const Directory& parent, const std::string& name) {
     TableEntry entry;
-    entry.path = Join(parent.path, name);
+    entry.path = JoinPath(parent.path, name);
     entry.type = EntryType::kWhiteout;
     return Write(std::move(entry));
   }

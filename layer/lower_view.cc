@@ -13,14 +13,11 @@
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "layer/directory.h"
+#include "layer/paths.h"
 #include "layer/xattrs.h"
 
 namespace farm {
 namespace {
-
-std::string Join(absl::string_view directory, absl::string_view name) {
-  return directory.empty() ? std::string(name) : absl::StrCat(directory, "/", name);
-}
 
 // The path itself, symlinks not followed; nullopt if there is nothing.
 absl::StatusOr<std::optional<struct stat>> StatIn(int layer_fd, const std::string& path) {
@@ -46,7 +43,7 @@ absl::StatusOr<bool> IsOpaqueIn(int layer_fd, const std::string& path) {
 }  // namespace
 
 absl::StatusOr<std::optional<LowerEntry>> LowerDirectory::Stat(absl::string_view name) const {
-  std::string path = Join(path_, name);
+  std::string path = JoinPath(path_, name);
   for (const int layer_fd : layer_fds_) {
     ASSIGN_OR_RETURN(const std::optional<struct stat> stat, StatIn(layer_fd, path));
     if (!stat.has_value()) continue;
@@ -58,7 +55,7 @@ absl::StatusOr<std::optional<LowerEntry>> LowerDirectory::Stat(absl::string_view
 
 absl::StatusOr<LowerDirectory> LowerDirectory::Open(absl::string_view name) const {
   LowerDirectory directory;
-  directory.path_ = Join(path_, name);
+  directory.path_ = JoinPath(path_, name);
   for (const int layer_fd : layer_fds_) {
     ASSIGN_OR_RETURN(const std::optional<struct stat> stat, StatIn(layer_fd, directory.path_));
     if (!stat.has_value()) continue;
@@ -80,7 +77,7 @@ absl::StatusOr<std::vector<std::string>> LowerDirectory::List() const {
       if (!decided.insert(item.name).second) continue;
       if (item.may_be(DT_CHR)) {
         ASSIGN_OR_RETURN(const std::optional<struct stat> stat,
-                         StatIn(layer_fd, Join(path_, item.name)));
+                         StatIn(layer_fd, JoinPath(path_, item.name)));
         if (stat.has_value() && IsWhiteoutDevice(*stat)) continue;
       }
       names.push_back(std::move(item.name));

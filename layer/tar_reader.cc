@@ -6,13 +6,13 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "layer/paths.h"
 #include "layer/tar_header.h"
 
 namespace farm {
@@ -23,10 +23,6 @@ constexpr int64_t kGlobalRecordsMax = 1000;
 
 // Seconds that an mtime may be from 1970; see TableEntry::mtime.
 constexpr int64_t kMtimeSecondsMax = int64_t{1} << 40;
-
-std::string Shown(absl::string_view name) {
-  return absl::StrCat("\"", absl::CHexEscape(name.substr(0, 256)), "\"");
-}
 
 absl::string_view FieldOf(const char* header, TarField field) {
   return {header + field.offset, field.size};
@@ -71,7 +67,7 @@ absl::StatusOr<int64_t> NumberOf(const char* header, TarField field, absl::strin
       (bytes[0] & 0x80) != 0 ? ParseBase256(bytes) : ParseOctal(bytes);
   if (value.has_value()) return *value;
   return absl::InvalidArgumentError(absl::StrCat("tar header with the ", std::string(what), " ",
-                                                 Shown(bytes), ", which is no number"));
+                                                 ShownPath(bytes), ", which is no number"));
 }
 
 absl::StatusOr<uint32_t> Uint32Of(const char* header, TarField field, absl::string_view what) {
@@ -100,7 +96,7 @@ std::optional<absl::Time> ParsePaxTime(absl::string_view text) {
 }
 
 absl::Status BadPaxRecord(absl::string_view record) {
-  return absl::InvalidArgumentError(absl::StrCat("bad pax record ", Shown(record)));
+  return absl::InvalidArgumentError(absl::StrCat("bad pax record ", ShownPath(record)));
 }
 
 // Reads "LENGTH KEY=VALUE\n" again and again.
@@ -125,11 +121,12 @@ absl::Status ParsePaxRecords(absl::string_view bytes, std::map<std::string, std:
 
 absl::Status ApplyPaxRecord(absl::string_view key, const std::string& value, TarEntry* entry) {
   const auto bad = [&] {
-    return absl::InvalidArgumentError(absl::StrCat("entry ", Shown(entry->name), ": pax record ",
-                                                   std::string(key), " is ", Shown(value)));
+    return absl::InvalidArgumentError(absl::StrCat("entry ", ShownPath(entry->name),
+                                                   ": pax record ", std::string(key), " is ",
+                                                   ShownPath(value)));
   };
   if (absl::StartsWith(key, "GNU.sparse.")) {
-    return absl::InvalidArgumentError(absl::StrCat("entry ", Shown(entry->name),
+    return absl::InvalidArgumentError(absl::StrCat("entry ", ShownPath(entry->name),
                                                    " is a sparse file; make the archive without "
                                                    "tar's --sparse"));
   }
@@ -174,10 +171,10 @@ absl::StatusOr<TarType> TypeOf(char flag, absl::string_view name) {
       return TarType::kFifo;
     case 'S':
       return absl::InvalidArgumentError(absl::StrCat(
-          "entry ", Shown(name), " is a sparse file; make the archive without tar's --sparse"));
+          "entry ", ShownPath(name), " is a sparse file; make the archive without tar's --sparse"));
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("entry ", Shown(name), " is of the unknown type ", Shown({&flag, 1})));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "entry ", ShownPath(name), " is of the unknown type ", ShownPath({&flag, 1})));
   }
 }
 
@@ -201,7 +198,7 @@ absl::Status ParseHeader(const char* header, TarEntry* entry) {
   ASSIGN_OR_RETURN(entry->size_bytes, NumberOf(header, kTarSize, "size"));
   ASSIGN_OR_RETURN(const int64_t mtime, NumberOf(header, kTarMtime, "mtime"));
   if (entry->size_bytes < 0 || mtime < -kMtimeSecondsMax || mtime > kMtimeSecondsMax) {
-    return absl::InvalidArgumentError(absl::StrCat("entry ", Shown(entry->name), " has size ",
+    return absl::InvalidArgumentError(absl::StrCat("entry ", ShownPath(entry->name), " has size ",
                                                    entry->size_bytes, " and mtime ", mtime));
   }
   entry->mtime = absl::FromUnixSeconds(mtime);

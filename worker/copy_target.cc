@@ -47,11 +47,6 @@ UniqueFd OpenDirectory(int parent_fd, const std::string& name) {
 
 }  // namespace
 
-std::string JoinPath(absl::string_view directory, absl::string_view name) {
-  if (directory.empty()) return std::string(name);
-  return absl::StrCat(directory, "/", name);
-}
-
 absl::StatusOr<CopyTarget::Directory> CopyTarget::MakeDirectories(absl::string_view path) {
   ASSIGN_OR_RETURN(Place place, Walk(path, /*last_is_directory=*/true));
   return std::move(place.directory);

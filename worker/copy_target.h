@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "base/symbolic_mode.h"
 #include "base/unique_fd.h"
+#include "layer/paths.h"
 #include "layer/table.h"
 
 namespace farm {
@@ -100,9 +101,6 @@ class CopyTarget {
   const int root_fd_;
   const Options options_;
 };
-
-// "usr" and "lib" are "usr/lib".
-std::string JoinPath(absl::string_view directory, absl::string_view name);
 
 }  // namespace farm
 
