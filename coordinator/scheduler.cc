@@ -341,12 +341,34 @@ void Scheduler::GrantAll(absl::Time now) {
 }
 
 std::string Scheduler::BestWorker(const JobState& job) const {
+  const std::string nearest = NearestWorker(job, /*idle_only=*/false);
+  if (!nearest.empty()) {
+    // Steps of one worker share its processors, and many a step would use all of them. Layers are
+    // fetched once; so one that is half busy leaves the step to one that has nothing to do.
+    const Worker& worker = workers_.at(nearest);
+    const auto busy = static_cast<int>(worker.leases.size());
+    const std::string idle =
+        2 * busy >= worker.report.slots() ? NearestWorker(job, /*idle_only=*/true) : "";
+    return idle.empty() ? nearest : idle;
+  }
+  // If nobody else is left, one that failed may try again.
+  for (const auto& [name, worker] : workers_) {
+    if (IsOpen(worker) && Fits(worker, job.job) && !job.avoid.contains(name)) return "";
+  }
+  for (const std::string& name : free_) {
+    if (job.avoid.contains(name) && Fits(workers_.at(name), job.job)) return name;
+  }
+  return "";
+}
+
+std::string Scheduler::NearestWorker(const JobState& job, bool idle_only) const {
   // The topmost layer says most: who has it has, as a rule, all those below.
   std::string best;
   int best_free = 0;
   const auto consider = [&](const std::string& name) {
     const Worker& worker = workers_.at(name);
     if (!Fits(worker, job.job) || job.avoid.contains(name)) return;
+    if (idle_only && !worker.leases.empty()) return;
     if (worker.FreeSlots() > best_free) {
       best = name;
       best_free = worker.FreeSlots();
@@ -361,15 +383,7 @@ std::string Scheduler::BestWorker(const JobState& job) const {
     if (!best.empty()) return best;
   }
   for (const std::string& name : free_) consider(name);
-  if (!best.empty()) return best;
-  // If nobody else is left, one that failed may try again.
-  for (const auto& [name, worker] : workers_) {
-    if (IsOpen(worker) && Fits(worker, job.job) && !job.avoid.contains(name)) return "";
-  }
-  for (const std::string& name : free_) {
-    if (job.avoid.contains(name) && Fits(workers_.at(name), job.job)) return name;
-  }
-  return "";
+  return best;
 }
 
 bool Scheduler::IsOpen(const Worker& worker) {

@@ -158,7 +158,11 @@ class Scheduler {
   void Forget(const std::string& worker_name, absl::Status why, std::vector<Event>& events);
   void EndStuck(absl::Time now, std::vector<Event>& events);
   void GrantAll(absl::Time now);
+  // Where the job is to run now; "" if it has to wait.
   std::string BestWorker(const JobState& job) const;
+  // Of those that have a free slot, or have nothing to do, fit and have not failed: the one that
+  // has most of the layers, then the one with most free slots. "" if there is none.
+  std::string NearestWorker(const JobState& job, bool idle_only) const;
   // It takes new leases, now or once it has a free slot.
   static bool IsOpen(const Worker& worker);
   static bool Fits(const Worker& worker, const Job& job);

@@ -106,6 +106,29 @@ TEST_F(SchedulerTest, TheWorkerThatHasTheTopmostLayerIsPreferred) {
   EXPECT_EQ(scheduler_.LeasesOf("w3").size(), 1u);
 }
 
+TEST_F(SchedulerTest, AJobDoesNotWaitForTheWorkerThatHasItsLayers) {
+  Join("w1", 1, {"top"});
+  Join("w2", 1);
+  scheduler_.Submit(Run("one", {"top"}));
+  scheduler_.Submit(Run("two", {"top"}));
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 1u);
+}
+
+TEST_F(SchedulerTest, AWorkerThatIsHalfBusyLeavesAJobToAnIdleOne) {
+  Join("w1", 4, {"base", "top"});
+  Join("w2", 2);
+  Join("w3", 2, {"base"});
+  for (const char* name : {"one", "two"}) scheduler_.Submit(Run(name, {"base", "top"}));
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 2u);
+  scheduler_.Submit(Run("three", {"base", "top"}));
+  EXPECT_EQ(scheduler_.LeasesOf("w3").size(), 1u) << "of the idle ones it has more of the layers";
+  scheduler_.Submit(Run("four", {"base", "top"}));
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 1u);
+  scheduler_.Submit(Run("five", {"base", "top"}));
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 3u) << "nobody is idle";
+}
+
 TEST_F(SchedulerTest, ALayerThatWasRemovedIsForgotten) {
   Join("w1", 2, {"top"});
   Join("w2", 8);
