@@ -593,57 +593,9 @@ void BuildSession::Finish() {
   Image image{.config_bytes = SerializeImageConfig(config), .layers = LayersOf(plan_->result)};
   for (int index : image.layers) image.blobs.push_back(*layer(index).blob);
   StoreImage(image, [this, image](v1::BuiltImage built) {
-    // Exports in the order asked for, one after another; the image's store comes first.
-    struct Chain {
-      int next = 0;
-      v1::BuiltImage built;
-      std::function<void()> step;
-    };
-    auto chain = std::make_shared<Chain>();
-    chain->built = std::move(built);
-    for (int i = 0; i < request_.exports_size(); ++i) chain->built.add_export_manifests();
-    const std::weak_ptr<Chain> weak_chain = chain;
-    chain->step = [this, image, weak_chain] {
-      const std::shared_ptr<Chain> chain = weak_chain.lock();
-      if (chain == nullptr || !open()) return;
-      const int index = chain->next++;
-      if (index == request_.exports_size()) return Succeed(std::move(chain->built));
-      const v1::Export& wanted = request_.exports(index);
-      switch (wanted.kind()) {
-        case v1::Export::KIND_PUSH: {
-          std::vector<std::string> names(wanted.names().begin(), wanted.names().end());
-          if (names.empty()) names.assign(request_.tags().begin(), request_.tags().end());
-          if (names.empty()) {
-            return Fail(absl::InvalidArgumentError("nothing says where to push to: give a tag"));
-          }
-          return Push(image, names, wanted.compression(),
-                      [chain](std::vector<v1::PushedImage> pushed) {
-                        for (v1::PushedImage& one : pushed) {
-                          *chain->built.add_pushed() = std::move(one);
-                        }
-                        chain->step();
-                      });
-        }
-        case v1::Export::KIND_FLATTEN:
-          return Flatten(image, [chain](v1::Digest tar) {
-            *chain->built.mutable_flattened() = std::move(tar);
-            chain->step();
-          });
-        case v1::Export::KIND_LAYERS:
-          return PrepareForms(image, wanted.compression(),
-                              [this, chain, index](absl::StatusOr<Image> ready) {
-                                if (!ready.ok()) return Fail(ready.status());
-                                StoreManifest(*ready, [chain, index](v1::Digest manifest) {
-                                  *chain->built.mutable_export_manifests(index) = manifest;
-                                  *chain->built.mutable_manifest() = std::move(manifest);
-                                  chain->step();
-                                });
-                              });
-        default:
-          return chain->step();
-      }
-    };
-    chain->step();
+    Export(image, {request_.exports().begin(), request_.exports().end()},
+           {request_.tags().begin(), request_.tags().end()}, std::move(built),
+           [this](v1::BuiltImage exported) { Succeed(std::move(exported)); });
   });
 }
 
@@ -672,15 +624,6 @@ void BuildSession::StoreImage(const Image& image, std::function<void(v1::BuiltIm
         if (!built.ok()) return Fail(built.status());
         then(*std::move(built));
       });
-}
-
-void BuildSession::StoreManifest(const Image& image, std::function<void(v1::Digest)> then) {
-  Blocking([&farm = farm_,
-            bytes = SerializeManifest(ManifestFor(image))] { return PutBytes(farm.blobs, bytes); },
-           [this, then = std::move(then)](absl::StatusOr<Digest> manifest) {
-             if (!manifest.ok()) return Fail(manifest.status());
-             then(DigestToProto(*manifest));
-           });
 }
 
 void BuildSession::AddLiveBlobs(LiveBlobs& live) const {

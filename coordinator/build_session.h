@@ -81,8 +81,6 @@ class BuildSession final : public ExportSession {
 
   void Finish();
   void StoreImage(const Image& image, std::function<void(v1::BuiltImage)> then);
-  // The manifest alone, as a blob: no tag is moved to it.
-  void StoreManifest(const Image& image, std::function<void(v1::Digest)> then);
 
   const v1::StartBuildRequest request_;
   std::shared_ptr<const Plan> plan_;  // read by the pool, too

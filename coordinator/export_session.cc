@@ -88,6 +88,75 @@ Manifest ExportSession::ManifestFor(const Image& image) {
   return manifest;
 }
 
+struct ExportSession::ExportChain {
+  const Image image;
+  const std::vector<v1::Export> exports;
+  const std::vector<std::string> tags;
+  v1::BuiltImage built;
+  const std::function<void(v1::BuiltImage)> then;
+  size_t next = 0;
+};
+
+void ExportSession::Export(const Image& image, std::vector<v1::Export> exports,
+                           std::vector<std::string> tags, v1::BuiltImage built,
+                           std::function<void(v1::BuiltImage)> then) {
+  for (size_t i = 0; i < exports.size(); ++i) built.add_export_manifests();
+  ExportNext(std::make_shared<ExportChain>(ExportChain{.image = image,
+                                                       .exports = std::move(exports),
+                                                       .tags = std::move(tags),
+                                                       .built = std::move(built),
+                                                       .then = std::move(then)}));
+}
+
+void ExportSession::ExportNext(const std::shared_ptr<ExportChain>& chain) {
+  if (!open()) return;
+  if (chain->next == chain->exports.size()) return chain->then(std::move(chain->built));
+  const auto index = static_cast<int>(chain->next);
+  const v1::Export& wanted = chain->exports[chain->next++];
+  switch (wanted.kind()) {
+    case v1::Export::KIND_PUSH: {
+      std::vector<std::string> names(wanted.names().begin(), wanted.names().end());
+      if (names.empty()) names = chain->tags;
+      if (names.empty()) {
+        return Fail(absl::InvalidArgumentError("nothing says where to push to: give a tag"));
+      }
+      return Push(chain->image, names, wanted.compression(),
+                  [this, chain](std::vector<v1::PushedImage> pushed) {
+                    for (v1::PushedImage& one : pushed) {
+                      *chain->built.add_pushed() = std::move(one);
+                    }
+                    ExportNext(chain);
+                  });
+    }
+    case v1::Export::KIND_FLATTEN:
+      return Flatten(chain->image, [this, chain](v1::Digest tar) {
+        *chain->built.mutable_flattened() = std::move(tar);
+        ExportNext(chain);
+      });
+    case v1::Export::KIND_LAYERS:
+      return PrepareForms(chain->image, wanted.compression(),
+                          [this, chain, index](absl::StatusOr<Image> ready) {
+                            if (!ready.ok()) return Fail(ready.status());
+                            StoreManifest(*ready, [this, chain, index](v1::Digest manifest) {
+                              *chain->built.mutable_export_manifests(index) = manifest;
+                              *chain->built.mutable_manifest() = std::move(manifest);
+                              ExportNext(chain);
+                            });
+                          });
+    default:
+      return ExportNext(chain);
+  }
+}
+
+void ExportSession::StoreManifest(const Image& image, std::function<void(v1::Digest)> then) {
+  Blocking([&farm = farm_,
+            bytes = SerializeManifest(ManifestFor(image))] { return PutBytes(farm.blobs, bytes); },
+           [this, then = std::move(then)](absl::StatusOr<Digest> manifest) {
+             if (!manifest.ok()) return Fail(manifest.status());
+             then(DigestToProto(*manifest));
+           });
+}
+
 void ExportSession::PrepareForms(Image image, const std::string& compression,
                                  std::function<void(absl::StatusOr<Image>)> then) {
   const absl::StatusOr<std::optional<LayerCompression>> wanted = WantedForm(compression);

@@ -38,10 +38,18 @@ class ExportSession : public Session {
   // Pushes to the registries of `names`; ends the session on an error.
   void Push(const Image& image, const std::vector<std::string>& names,
             const std::string& compression, std::function<void(std::vector<v1::PushedImage>)> then);
+  // Does `exports` one after another, as asked for, and adds to `built` what they gave; pushes that
+  // name nothing go to `tags`. Ends the session on an error.
+  void Export(const Image& image, std::vector<v1::Export> exports, std::vector<std::string> tags,
+              v1::BuiltImage built, std::function<void(v1::BuiltImage)> then);
   // One tar of the merged root, as a blob of the CAS.
   void Flatten(const Image& image, std::function<void(v1::Digest)> then);
 
  private:
+  struct ExportChain;
+  void ExportNext(const std::shared_ptr<ExportChain>& chain);
+  // The manifest alone, as a blob: no tag is moved to it.
+  void StoreManifest(const Image& image, std::function<void(v1::Digest)> then);
   void Compress(int layer, const std::string& compression_id,
                 std::function<void(absl::StatusOr<Descriptor>)> then);
   void PushTo(const std::string& name, const Image& image,
