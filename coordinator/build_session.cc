@@ -16,6 +16,7 @@
 #include "coordinator/step_result.h"
 #include "dockerfile/parser.h"
 #include "layer/chain_id.h"
+#include "layer/context_table.h"
 #include "oci/reference.h"
 #include "plan/plan_lint.h"
 #include "plan/planner.h"
@@ -116,6 +117,22 @@ absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
   return absl::OkStatus();
 }
 
+// That steps may copy from the context, before anything runs.
+absl::Status CheckContext(FarmContext& farm, const Digest& digest) {
+  const absl::StatusOr<std::shared_ptr<const Table>> table = farm.tables.Get(digest);
+  if (absl::IsNotFound(table.status()) || absl::IsDataLoss(table.status())) {
+    return absl::FailedPreconditionError("the table of the build context is not in the farm");
+  }
+  RETURN_IF_ERROR(table.status()) << "build context";
+  if (static_cast<int64_t>((*table)->size()) > farm.context_entries_max) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the build context has more than context_entries_max = ", farm.context_entries_max,
+        " entries"));
+  }
+  RETURN_IF_ERROR(CheckContextTable(**table)) << "build context";
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Digest>> FilesOf(FarmContext& farm, const Digest& context_table) {
   ASSIGN_OR_RETURN(const std::shared_ptr<const Table> table, farm.tables.Get(context_table));
   std::vector<Digest> files;
@@ -185,10 +202,7 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
                                                              CancelToken& cancel) {
   if (request.has_context_table()) {
     ASSIGN_OR_RETURN(const Digest table, DigestFromProto(request.context_table()));
-    ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing({&table, 1}));
-    if (!missing.empty()) {
-      return absl::FailedPreconditionError("the table of the build context is not in the farm");
-    }
+    RETURN_IF_ERROR(CheckContext(farm, table));
   }
   ASSIGN_OR_RETURN(DockerfileSource source,
                    DockerfileSource::Create(request.dockerfile_name(), request.dockerfile()));
@@ -355,11 +369,6 @@ void BuildSession::MakeKey(int index) {
               const bool is_context = step.sources[i].from.kind == FileSystemRef::Kind::kContext;
               if (is_context && tables[i].size() == 1) {
                 ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Get(tables[i][0]));
-                if (static_cast<int64_t>(held.back()->size()) > farm.context_entries_max) {
-                  return absl::ResourceExhaustedError(
-                      absl::StrCat("the build context has more than context_entries_max = ",
-                                   farm.context_entries_max, " entries"));
-                }
               } else {
                 ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Merged(tables[i]));
               }

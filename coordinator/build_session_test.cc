@@ -448,6 +448,17 @@ TEST_F(BuildSessionTest, ACopyFromAStageIsKeyedByContentAndNotByTheStage) {
   EXPECT_THAT(worker_.ran, ElementsAre("make # v2"));
 }
 
+TEST_F(BuildSessionTest, AContextThatNoWorkerWouldCopyIsRefusedBeforeAnythingRuns) {
+  TableEntry file = File("a", "1");
+  file.xattrs["trusted.overlay.opaque"] = "y";
+  SetContext({file});
+  const v1::BuildFinished done = Build("FROM scratch\nRUN one\nCOPY a /a\n");
+  EXPECT_EQ(done.error().code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(done.error().message(),
+              HasSubstr("build context: \"a\" has the xattr trusted.overlay.opaque"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
 TEST_F(BuildSessionTest, StagesThatTheTargetDoesNotNeedAreLeftOut) {
   v1::StartBuildRequest request =
       Request("FROM scratch AS a\nRUN a\nFROM scratch AS b\nRUN b\nFROM scratch AS c\nRUN c\n");

@@ -21,7 +21,7 @@
 #include "layer/applier.h"
 #include "layer/archive.h"
 #include "layer/compression.h"
-#include "layer/xattrs.h"
+#include "layer/context_table.h"
 #include "worker/blob_feed.h"
 #include "worker/copy_source.h"
 #include "worker/copy_target.h"
@@ -59,18 +59,6 @@ bool IsCleanPath(absl::string_view path) {
   return !absl::StrContains(path, absl::string_view("\0", 1));
 }
 
-// A client must not speak to overlayfs, nor set what belongs to this host.
-absl::Status CheckXattrs(const Table& context) {
-  for (const TableEntry& entry : context.entries()) {
-    for (const auto& [name, value] : entry.xattrs) {
-      if (IsLayerXattr(name)) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"", entry.path, "\" has the xattr ", name, ", which no layer can hold"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::vector<SourceFiles>> FetchSources(const StepTools& tools, const StepRun& run,
                                                       InputFetcher::Errand& errand) {
   std::vector<SourceFiles> sources;
@@ -80,7 +68,8 @@ absl::StatusOr<std::vector<SourceFiles>> FetchSources(const StepTools& tools, co
       case v1::CopySource::kContextTable: {
         ASSIGN_OR_RETURN(files.context, tools.inputs.FetchTable(source.context_table()),
                          _ << "context");
-        RETURN_IF_ERROR(CheckXattrs(*files.context)) << "context";
+        // The coordinator has done so, too; this host is ours to guard.
+        RETURN_IF_ERROR(CheckContextTable(*files.context)) << "context";
         break;
       }
       case v1::CopySource::kLayers: {
