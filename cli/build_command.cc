@@ -298,11 +298,16 @@ class Build {
       absl::Status status = Upload(client, /*trust_table=*/attempt == 1);
       if (status.ok()) {
         absl::StatusOr<v1::BuildFinished> finished = Follow(client);
-        if (finished.ok() || !absl::IsFailedPrecondition(finished.status())) return finished;
         status = finished.status();
+        const bool lacks_files = absl::IsFailedPrecondition(status);
+        const bool is_forgotten = absl::IsAborted(status);
+        if (!lacks_files && !is_forgotten) return finished;
         if (attempt == kAttemptsMax || handle_.cancelled()) return status;
         // The steps seen so far are of a build that is over.
-        progress_->Note("the farm lacks files of the context: sending them, building again");
+        progress_->Note(lacks_files
+                            ? "the farm lacks files of the context: sending them, building again"
+                            : "the farm does not know the build any more: building again, what was "
+                              "done is kept");
         progress_->Finish();
         StartProgress();
       } else if (absl::IsAborted(status)) {

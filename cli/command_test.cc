@@ -331,6 +331,17 @@ TEST_F(BuildCommandTest, WhatTheFarmHasLostIsSentAgain) {
   EXPECT_THAT(*requests_, SizeIs(2));
 }
 
+TEST_F(BuildCommandTest, ABuildThatARestartedFarmDoesNotKnowIsStartedAgain) {
+  Write("Dockerfile", "FROM scratch");
+  FakeFarmClient::Script lost = Success();
+  lost.events.pop_back();
+  lost.end = absl::UnavailableError("killed");
+  farm_.starts = {lost, Success()};
+  farm_.attaches = {{{}, absl::NotFoundError("no build b1 is kept")}};
+  EXPECT_EQ(Build({}), kExitDone) << err_.str();
+  EXPECT_THAT(*requests_, SizeIs(2));
+}
+
 TEST_F(BuildCommandTest, AMissingDockerfileIsTheErrorOfDocker) {
   EXPECT_EQ(Build({}), kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("open Dockerfile: no such file or directory"));

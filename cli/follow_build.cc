@@ -53,6 +53,7 @@ std::string BuildHandle::id() const {
 absl::StatusOr<v1::BuildFinished> FollowBuild(
     FarmClient& client, const std::function<absl::Status(const FarmClient::EventHandler&)>& start,
     Progress& progress, BuildHandle& handle, const FollowOptions& options) {
+  handle.SetId("", client);  // That of a build before it is over.
   std::optional<v1::BuildFinished> finished;
   int64_t last_sequence = 0;
   int attempts = 0;
@@ -81,6 +82,10 @@ absl::StatusOr<v1::BuildFinished> FollowBuild(
     request.set_build_id(handle.id());
     request.set_after_sequence(last_sequence);
     status = client.AttachBuild(request, handler);
+    if (absl::IsNotFound(status)) {
+      return absl::AbortedError(
+          "the farm does not know it any more: it was restarted, or out of reach for too long");
+    }
   }
   if (BlobsAreMissing(*finished)) {
     return absl::FailedPreconditionError(finished->error().message());

@@ -40,6 +40,8 @@ struct FollowOptions {
 // Calls `start`, which streams a build's events, and passes each on to `progress` once. If the
 // stream is lost on the way it is joined again where it broke off. The last event, or
 //   UNAVAILABLE          the farm can't be reached (any more)
+//   ABORTED              the farm does not know the build any more, as after its restart: start it
+//                        again, what was published is kept
 //   FAILED_PRECONDITION  blobs are missing: upload them and start again (also if the build itself
 //                        ended so; `progress` does not see that end)
 //   and what `start` returns

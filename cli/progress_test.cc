@@ -450,6 +450,23 @@ TEST_F(FollowBuildTest, JoiningIsTriedABoundedNumberOfTimes) {
   EXPECT_THAT(client_.attached_after, SizeIs(3));
 }
 
+TEST_F(FollowBuildTest, ABuildThatARestartedFarmDoesNotKnowIsToBeStartedAgain) {
+  client_.attaches = {{{}, absl::UnavailableError("still away")},
+                      {{}, absl::NotFoundError("no build b1 is kept")},
+                      {{}, absl::UnavailableError("not asked any more")}};
+  EXPECT_THAT(Follow({{events_.Started("b1")}, absl::UnavailableError("reset")}),
+              StatusIs(absl::StatusCode::kAborted));
+  EXPECT_THAT(client_.attached_after, SizeIs(2));
+}
+
+TEST_F(FollowBuildTest, ABuildThatWasNotStartedAgainIsNotJoined) {
+  client_.attaches = {{{}, absl::NotFoundError("no build b1 is kept")}};
+  EXPECT_FALSE(Follow({{events_.Started("b1")}, absl::UnavailableError("reset")}).ok());
+  EXPECT_THAT(Follow({{}, absl::UnavailableError("stopping")}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  EXPECT_THAT(client_.attached_after, SizeIs(1));
+}
+
 TEST_F(FollowBuildTest, ARequestThatIsRefusedIsNotTriedAgain) {
   EXPECT_THAT(Follow({{}, absl::FailedPreconditionError("blobs are missing")}),
               StatusIs(absl::StatusCode::kFailedPrecondition));
