@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -16,13 +15,12 @@
 #include "base/digest_proto.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
 #include "base/unique_fd.h"
 #include "cli/build_output.h"
 #include "cli/exit_code.h"
 #include "cli/program.h"
-#include "cli/testing/fake_farm_client.h"
+#include "cli/testing/command_test_base.h"
 #include "layer/table.h"
 #include "layer/testing/tar_builder.h"
 #include "oci/archive_reader.h"
@@ -42,89 +40,18 @@ using ::testing::Pair;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-class CommandTest : public ::testing::Test {
- protected:
-  CommandTest() : client_(std::make_unique<FakeFarmClient>()), farm_(*client_) {
-    std::string pattern = ::testing::TempDir() + "/farm-command-XXXXXX";
-    dir_ = mkdtemp(pattern.data());
-    setenv("HOME", dir_.c_str(), 1);
-    for (const char *name :
-         {"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "FARM_ADDR", "NO_COLOR", "BUILDKIT_PROGRESS"}) {
-      unsetenv(name);
-    }
-    unsetenv("DOCKER_CONFIG");
-    for (const char *name : {"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY",
-                             "no_proxy", "ALL_PROXY", "all_proxy", "FTP_PROXY", "ftp_proxy"}) {
-      unsetenv(name);
-    }
-    context_ = dir_ / "context";
-    fs::create_directory(context_);
-  }
-  ~CommandTest() override { fs::remove_all(dir_); }
-
-  void Write(const std::string &path, absl::string_view bytes) {
-    std::ofstream(context_ / path) << bytes;
-  }
-  // The client is the program's for one run.
-  int Run(std::vector<std::string> args) {
-    return RunProgram(args, out_, err_, clock_, std::move(client_));
-  }
-  static FakeFarmClient::Script Success() {
-    v1::BuildEvent started, finished;
-    started.set_sequence(1);
-    started.mutable_started()->set_build_id("b1");
-    finished.set_sequence(2);
-    v1::BuiltImage &image = *finished.mutable_finished()->mutable_image();
-    image.mutable_config()->set_hash(std::string(64, 'c'));
-    image.mutable_manifest()->set_hash(std::string(64, 'd'));
-    return {{started, finished}, absl::OkStatus()};
-  }
-  // A build's end with an error of this code.
-  static FakeFarmClient::Script Failure(absl::StatusCode code, int failed_step = 0) {
-    v1::BuildEvent finished;
-    finished.set_sequence(1);
-    finished.mutable_finished()->set_failed_step(failed_step);
-    finished.mutable_finished()->mutable_error()->set_code(static_cast<int>(code));
-    finished.mutable_finished()->mutable_error()->set_message("no good");
-    return {{finished}, absl::OkStatus()};
-  }
-
-  // An image without layers, in the farm's store.
-  void StoreImage(v1::BuiltImage &image) {
-    ImageConfig config;
-    config.platform = {.os = "linux", .architecture = "amd64", .variant = ""};
-    Manifest manifest;
-    manifest.config.media_type = kOciConfigType;
-    ASSERT_OK_AND_ASSIGN(manifest.config.digest,
-                         PutBytes(farm_.blobs(), SerializeImageConfig(config)));
-    ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm_.blobs(), SerializeManifest(manifest)));
-    *image.mutable_manifest() = *image.add_export_manifests() = DigestToProto(digest);
-    *image.mutable_config() = DigestToProto(manifest.config.digest);
-  }
-
-  fs::path dir_, context_;
-  FakeClock clock_;
-  std::unique_ptr<FakeFarmClient> client_;
-  FakeFarmClient &farm_;  // *client_; alive until Run() returns
-  std::ostringstream out_, err_;
-};
-
-// Keeps the requests of a fake that dies with the program.
-class BuildCommandTest : public CommandTest {
- protected:
-  int Build(std::vector<std::string> flags) {
-    flags.insert(flags.begin(), "build");
-    flags.push_back(context_);
-    FakeFarmClient *client = client_.get();
-    requests_ = std::make_shared<std::vector<v1::StartBuildRequest>>();
-    client->on_start = [requests = requests_](const v1::StartBuildRequest &request) {
-      requests->push_back(request);
-    };
-    return Run(flags);
-  }
-
-  std::shared_ptr<std::vector<v1::StartBuildRequest>> requests_;
-};
+// An image without layers, in the farm's store.
+void StoreImage(FakeFarmClient &farm, v1::BuiltImage &image) {
+  ImageConfig config;
+  config.platform = {.os = "linux", .architecture = "amd64", .variant = ""};
+  Manifest manifest;
+  manifest.config.media_type = kOciConfigType;
+  ASSERT_OK_AND_ASSIGN(manifest.config.digest,
+                       PutBytes(farm.blobs(), SerializeImageConfig(config)));
+  ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm.blobs(), SerializeManifest(manifest)));
+  *image.mutable_manifest() = *image.add_export_manifests() = DigestToProto(digest);
+  *image.mutable_config() = DigestToProto(manifest.config.digest);
+}
 
 // Its standard input is what the test says.
 class StandardInput {
@@ -140,81 +67,6 @@ class StandardInput {
  private:
   const UniqueFd saved_;
 };
-
-// ---- usage
-
-TEST_F(CommandTest, AnUnknownFlagIsAUsageErrorWithASuggestion) {
-  EXPECT_EQ(Run({"build", "--no-cach", "."}), kExitUsage);
-  EXPECT_THAT(err_.str(), AllOf(HasSubstr("unknown flag: --no-cach; did you mean --no-cache?"),
-                                HasSubstr("See 'farm build --help'")));
-}
-
-TEST_F(CommandTest, AnUnknownCommandIsAUsageErrorWithASuggestion) {
-  EXPECT_EQ(Run({"bild", "."}), kExitUsage);
-  EXPECT_THAT(err_.str(), HasSubstr("unknown command: bild; did you mean build?"));
-}
-
-TEST_F(CommandTest, AMissingArgumentIsAUsageError) {
-  EXPECT_EQ(Run({"build"}), kExitUsage);
-  EXPECT_THAT(err_.str(), HasSubstr("missing argument: PATH"));
-}
-
-TEST_F(CommandTest, EveryCommandHasAHelpPageThatFitsAScreen) {
-  for (const std::vector<std::string> &command : std::vector<std::vector<std::string>>{
-           {},          {"build"},  {"images"},        {"history"},       {"inspect"}, {"tag"},
-           {"rmi"},     {"import"}, {"save"},          {"load"},          {"pull"},    {"push"},
-           {"plan"},    {"lint"},   {"context"},       {"context", "ls"}, {"du"},      {"prune"},
-           {"workers"}, {"local"},  {"local", "stop"}, {"completion"}}) {
-    std::vector<std::string> args = command;
-    args.push_back("--help");
-    std::ostringstream out;
-    EXPECT_EQ(RunProgram(args, out, err_, clock_), kExitDone);
-    EXPECT_THAT(out.str(), HasSubstr("Usage: farm"));
-    std::istringstream lines(out.str());
-    int count = 0;
-    for (std::string line; std::getline(lines, line); ++count) EXPECT_LE(line.size(), 80u) << line;
-    EXPECT_LE(count, 50) << out.str();
-  }
-  EXPECT_EQ(err_.str(), "");
-}
-
-TEST_F(CommandTest, FlagsOfDockerThatFarmHasNotAreRefusedByName) {
-  Write("Dockerfile", "FROM scratch");
-  EXPECT_EQ(Run({"build", "--ssh", "default", context_}), kExitUsage);
-  EXPECT_THAT(err_.str(), HasSubstr("--ssh: forwarding of SSH agents is not there yet"));
-}
-
-TEST_F(BuildCommandTest, SecretsComeFromFilesAndVariables) {
-  Write("Dockerfile", "FROM scratch\n");
-  Write("token", "from a file");
-  setenv("FARM_TEST_SECRET", "from a variable", 1);
-  Build({"--secret", "id=f,src=" + (context_ / "token").string(), "--secret",
-         "id=v,env=FARM_TEST_SECRET", "--secret", "id=FARM_TEST_SECRET"});
-  ASSERT_THAT(*requests_, SizeIs(1));
-  const auto &secrets = requests_->front().secrets();
-  ASSERT_THAT(secrets, SizeIs(3));
-  EXPECT_EQ(secrets[0].value(), "from a file");
-  EXPECT_EQ(secrets[1].value(), "from a variable");
-  EXPECT_EQ(secrets[2].value(), "from a variable");
-}
-
-TEST_F(CommandTest, ASecretThatIsNotThereIsNamed) {
-  Write("Dockerfile", "FROM scratch\n");
-  EXPECT_NE(Run({"build", "--secret", "id=f,src=/no/such/file", context_}), kExitDone);
-  EXPECT_THAT(err_.str(), HasSubstr("/no/such/file"));
-  EXPECT_NE(Run({"build", "--secret", "src=x", context_}), kExitDone);
-  EXPECT_THAT(err_.str(), HasSubstr("the id is missing"));
-}
-
-TEST_F(CommandTest, VersionNeedsNoFarm) {
-  EXPECT_EQ(Run({"--version"}), kExitDone);
-  EXPECT_THAT(out_.str(), HasSubstr("farm "));
-}
-
-TEST_F(CommandTest, CompletionKnowsCommandsAndFlags) {
-  EXPECT_EQ(Run({"completion", "bash"}), kExitDone);
-  EXPECT_THAT(out_.str(), AllOf(HasSubstr("--build-arg"), HasSubstr("\"local stop\"")));
-}
 
 // ---- build
 
@@ -431,23 +283,6 @@ TEST_F(CommandTest, EscapeSequencesOfErrorsDoNotReachTheTerminal) {
   EXPECT_THAT(out_.str() + err_.str(), Not(HasSubstr("\x1b")));
 }
 
-// ---- whose fault it is
-
-TEST_F(BuildCommandTest, WhatIsWrongWithThePersonsOwnFilesIsExitStatus1) {
-  Write("Dockerfile", "FROM scratch");
-  farm_.starts = {Success()};
-  EXPECT_EQ(Build({"--iidfile", "/dev/full"}), kExitFailed) << err_.str();
-  EXPECT_THAT(err_.str(), HasSubstr("No space left"));
-}
-
-TEST(ExitCodeTest, ALocalErrorIsNoTroubleWithTheFarm) {
-  const absl::Status full = absl::ResourceExhaustedError("no space");
-  EXPECT_EQ(ExitCodeFor(full), kExitFarmTrouble);
-  EXPECT_EQ(ExitCodeFor(AsLocalError(full)), kExitFailed);
-  EXPECT_EQ(ExitCodeFor(Annotate(AsLocalError(full), "output")), kExitFailed);
-  EXPECT_EQ(ExitCodeFor(AsLocalError(absl::OkStatus())), kExitDone);
-}
-
 // ---- a context on standard input
 
 TEST_F(BuildCommandTest, ATarOnStandardInputIsTheContext) {
@@ -481,7 +316,7 @@ TEST_F(BuildCommandTest, ATarOnStandardInputIsTheContext) {
 TEST_F(CommandTest, SavedNamesThatBeginLikeAnIdAreNames) {
   v1::BuildEvent finished;
   finished.set_sequence(1);
-  ASSERT_NO_FATAL_FAILURE(StoreImage(*finished.mutable_finished()->mutable_image()));
+  ASSERT_NO_FATAL_FAILURE(StoreImage(farm_, *finished.mutable_finished()->mutable_image()));
   const std::string hash = finished.finished().image().config().hash();
   const std::string like_id = hash.substr(0, 3);
   v1::Image tagged;
@@ -731,7 +566,7 @@ TEST_F(CommandTest, WhatIsUnpackedBelongsToTheCallerWithItsModes) {
 
 TEST_F(CommandTest, WhatDockerLoadSaysIsToldIfItFails) {
   v1::BuiltImage image;
-  ASSERT_NO_FATAL_FAILURE(StoreImage(image));
+  ASSERT_NO_FATAL_FAILURE(StoreImage(farm_, image));
   const std::string path = getenv("PATH");
   setenv("PATH", absl::StrCat(dir_.string(), ":", path).c_str(), 1);
   const BuildOutput output = {.type = BuildOutput::Type::kDocker};
