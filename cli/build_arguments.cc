@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/status_macros.h"
+#include "cli/exit_code.h"
 
 namespace farm {
 
@@ -42,17 +43,18 @@ absl::StatusOr<v1::SecretValue> ReadSecret(absl::string_view text) {
   if (!variable.empty()) {
     const char* value = EnvironmentVariable(variable);
     if (value == nullptr) {
-      return absl::NotFoundError(
-          absl::StrCat("--secret ", text, ": the variable ", variable, " is not set"));
+      return AsLocalError(absl::NotFoundError(
+          absl::StrCat("--secret ", text, ": the variable ", variable, " is not set")));
     }
     secret.set_value(value);
   } else {
-    ASSIGN_OR_RETURN(std::string value, ReadFile(file, kSecretBytesMax), _ << "--secret " << text);
+    ASSIGN_OR_RETURN(std::string value, ReadFile(file, kSecretBytesMax),
+                     AsLocalError(_ << "--secret " << text));
     secret.set_value(std::move(value));
   }
   if (static_cast<int64_t>(secret.value().size()) > kSecretBytesMax) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("--secret id=", id, ": more than ", kSecretBytesMax, " bytes"));
+    return AsLocalError(absl::ResourceExhaustedError(
+        absl::StrCat("--secret id=", id, ": more than ", kSecretBytesMax, " bytes")));
   }
   return secret;
 }

@@ -45,8 +45,8 @@ inline constexpr int64_t kSecretBytesMax = 500 << 10;
 // Reads one --secret: "id=ID" with "src=FILE" or "env=NAME". With neither, the variable ID if it is
 // set, else the file ID.
 //   INVALID_ARGUMENT   an unknown key, no id
-//   NOT_FOUND          there is no such file or variable
-//   RESOURCE_EXHAUSTED over kSecretBytesMax
+//   NOT_FOUND, ...     the file can't be read, the variable is not set; a local error (exit_code.h)
+//   RESOURCE_EXHAUSTED over kSecretBytesMax; a local error
 absl::StatusOr<v1::SecretValue> ReadSecret(absl::string_view text);
 
 }  // namespace farm

@@ -210,9 +210,11 @@ class Build {
   Build(const BuildFlags& flags, CommandContext& context) : flags_(flags), context_(context) {}
 
   int Run() {
-    const absl::Status usage = ReadFlags();
-    if (!usage.ok()) {
-      context_.Fail(usage);
+    const absl::Status flags = ReadFlags();
+    // What is wrong with the file that a flag names is no mistake of use.
+    if (IsLocalError(flags)) return context_.Fail(flags);
+    if (!flags.ok()) {
+      context_.Fail(flags);
       context_.err() << "See 'farm build --help'." << std::endl;
       return kExitUsage;
     }

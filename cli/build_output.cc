@@ -222,10 +222,10 @@ absl::Status CheckDirectory(const std::string& path) {
     at = at.parent_path();
   }
   struct stat info {};
-  if (stat(at.c_str(), &info) != 0) return ErrnoStatus(errno, at.string());
-  if (!S_ISDIR(info.st_mode)) return ErrnoStatus(ENOTDIR, at.string());
+  if (stat(at.c_str(), &info) != 0) return AsLocalError(ErrnoStatus(errno, at.string()));
+  if (!S_ISDIR(info.st_mode)) return AsLocalError(ErrnoStatus(ENOTDIR, at.string()));
   if (faccessat(AT_FDCWD, at.c_str(), W_OK, AT_EACCESS) != 0) {
-    return ErrnoStatus(errno, at.string());
+    return AsLocalError(ErrnoStatus(errno, at.string()));
   }
   return absl::OkStatus();
 }
@@ -405,16 +405,18 @@ absl::Status CheckOutputFile(const std::string& path) {
   }
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    if (S_ISDIR(info.st_mode)) return ErrnoStatus(EISDIR, path);
-    if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) return ErrnoStatus(errno, path);
+    if (S_ISDIR(info.st_mode)) return AsLocalError(ErrnoStatus(EISDIR, path));
+    if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) {
+      return AsLocalError(ErrnoStatus(errno, path));
+    }
     return absl::OkStatus();
   }
   const fs::path parent = fs::path(path).parent_path();
   const std::string directory = parent.empty() ? "." : parent.string();
-  if (stat(directory.c_str(), &info) != 0) return ErrnoStatus(errno, directory);
-  if (!S_ISDIR(info.st_mode)) return ErrnoStatus(ENOTDIR, directory);
+  if (stat(directory.c_str(), &info) != 0) return AsLocalError(ErrnoStatus(errno, directory));
+  if (!S_ISDIR(info.st_mode)) return AsLocalError(ErrnoStatus(ENOTDIR, directory));
   if (faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
-    return ErrnoStatus(errno, directory);
+    return AsLocalError(ErrnoStatus(errno, directory));
   }
   return absl::OkStatus();
 }

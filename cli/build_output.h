@@ -38,8 +38,9 @@ struct BuildOutput {
 // are.
 absl::StatusOr<BuildOutput> ParseBuildOutput(absl::string_view text);
 
-// OK if, as far as can be told before the build, the output can be written: a place for its file,
-// no terminal that would get an archive, the docker program.
+// OK if, as far as can be told before the build, the output can be written: a place for its file
+// (else a local error, see cli/exit_code.h), no terminal that would get an archive, the docker
+// program.
 absl::Status CheckBuildOutput(const BuildOutput& output);
 
 // What the farm must do for an output.
@@ -64,7 +65,8 @@ absl::Status WriteDockerArchive(const std::vector<StoredImage>& images, BlobStor
 // False if what a failed write has left at `path` can't be taken back: standard output, a pipe.
 bool MayWriteAgain(const std::string& path);
 
-// OK if WriteOutputFile() could open `path` now, else the error that a person needs to see.
+// OK if WriteOutputFile() could open `path` now, else the error that a person needs to see: a local
+// one, or INVALID_ARGUMENT for a terminal.
 absl::Status CheckOutputFile(const std::string& path);
 
 // Removes a regular file that an earlier run may have left at `path`, and nothing else. OK if there

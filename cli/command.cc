@@ -30,6 +30,11 @@ std::vector<std::string> ConfigFiles() {
   return files;
 }
 
+// A setting that is wrong is a mistake of use; a file that can't be read is this machine's matter.
+absl::Status AsSettingError(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? AsUsageError(status) : AsLocalError(status);
+}
+
 }  // namespace
 
 CommandContext::CommandContext(GlobalOptions global, std::ostream& out, std::ostream& err,
@@ -39,11 +44,11 @@ CommandContext::CommandContext(GlobalOptions global, std::ostream& out, std::ost
 absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() const {
   v1::ClientConfig config;
   if (!global_.config.empty()) {
-    RETURN_IF_ERROR(LoadConfigFile(global_.config, config));
+    RETURN_IF_ERROR(AsSettingError(LoadConfigFile(global_.config, config)));
   } else {
     for (const std::string& path : ConfigFiles()) {
       if (access(path.c_str(), F_OK) != 0) continue;
-      RETURN_IF_ERROR(LoadConfigFile(path, config));
+      RETURN_IF_ERROR(AsSettingError(LoadConfigFile(path, config)));
       break;
     }
   }

@@ -64,7 +64,8 @@ class CommandContext {
   void SetNote(std::function<void(absl::string_view line)> note) { note_ = std::move(note); }
 
   // The configuration with what flags and the environment say. If the file names a farm, its token
-  // and client certificate are for that one: with another address they are left out.
+  // and client certificate are for that one: with another address they are left out. A usage error
+  // if the file says something wrong, a local one if it can't be read (cli/exit_code.h).
   absl::StatusOr<v1::ClientConfig> LoadConfig() const;
 
   // For tests.

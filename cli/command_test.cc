@@ -233,16 +233,18 @@ TEST_F(BuildCommandTest, WhatCantBeWrittenIsFoundOutBeforeTheBuild) {
   const std::string none = dir_ / "none/x";
   const std::string path = getenv("PATH");
   setenv("PATH", dir_.c_str(), 1);  // There is no docker.
-  for (const std::vector<std::string> &flags :
-       std::vector<std::vector<std::string>>{{"-o", "type=oci,dest=" + none},
-                                             {"-o", "type=tar,dest=" + dir_.string()},
-                                             {"-o", (context_ / "file").string()},
-                                             {"-o", "type=oci,tar=false"},
-                                             {"--iidfile", none},
-                                             {"--metadata-file", none},
-                                             {"--load"}}) {
+  const std::vector<std::pair<std::vector<std::string>, int>> cases = {
+      {{"-o", "type=oci,dest=" + none}, kExitFailed},
+      {{"-o", "type=tar,dest=" + dir_.string()}, kExitFailed},
+      {{"-o", (context_ / "file").string()}, kExitFailed},
+      {{"-o", "/dev/full"}, kExitFailed},
+      {{"--iidfile", none}, kExitFailed},
+      {{"--metadata-file", none}, kExitFailed},
+      {{"-o", "type=oci,tar=false"}, kExitUsage},
+      {{"--load"}, kExitUsage}};
+  for (const auto &[flags, code] : cases) {
     client_ = std::make_unique<FakeFarmClient>();
-    EXPECT_EQ(Build(flags), kExitUsage) << flags.back();
+    EXPECT_EQ(Build(flags), code) << flags.back();
     EXPECT_THAT(*requests_, SizeIs(0)) << flags.back();
   }
   setenv("PATH", path.c_str(), 1);

@@ -46,7 +46,7 @@ struct PlanFlags {
   bool offline = false;
 };
 
-absl::StatusOr<PlanOptions> OptionsOf(const PlanFlags& flags) {
+absl::StatusOr<PlanOptions> ReadOptions(const PlanFlags& flags) {
   PlanOptions options;
   options.target = flags.target;
   RETURN_IF_ERROR(
@@ -57,6 +57,13 @@ absl::StatusOr<PlanOptions> OptionsOf(const PlanFlags& flags) {
     ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(flags.platform), _ << "--platform");
     options.platform = PlatformToProto(platform);
   }
+  return options;
+}
+
+// What is wrong with a flag.
+absl::StatusOr<PlanOptions> OptionsOf(const PlanFlags& flags) {
+  absl::StatusOr<PlanOptions> options = ReadOptions(flags);
+  if (!options.ok()) return AsUsageError(options.status());
   return options;
 }
 

@@ -25,9 +25,24 @@ inline absl::Status AsLocalError(absl::Status status) {
   return status;
 }
 
+inline bool IsLocalError(const absl::Status& status) {
+  return status.GetPayload(kLocalErrorPayload).has_value();
+}
+
+// Payload of an error in what the command line or the configuration says.
+inline constexpr char kUsageErrorPayload[] = "farm/usage-error";
+
+// Says so of `status`, whose code alone could also mean what a command was given to work on. OK
+// stays OK.
+inline absl::Status AsUsageError(absl::Status status) {
+  status.SetPayload(kUsageErrorPayload, absl::Cord());
+  return status;
+}
+
 // The exit status for an error: who can mend it, the person at the keyboard or those of the farm.
 inline int ExitCodeFor(const absl::Status& status) {
-  if (status.GetPayload(kLocalErrorPayload).has_value()) return kExitFailed;
+  if (IsLocalError(status)) return kExitFailed;
+  if (status.GetPayload(kUsageErrorPayload).has_value()) return kExitUsage;
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return kExitDone;

@@ -58,6 +58,9 @@ int RunHistory(const ImageFlags& flags, CommandContext& context) {
 
 // As docker: what is there is printed, and the rest are errors.
 int RunInspect(const ImageFlags& flags, CommandContext& context) {
+  const std::string format = flags.listing.format == "json" ? "{{json .}}" : flags.listing.format;
+  const absl::StatusOr<GoTemplate> line = GoTemplate::Parse(format);
+  if (!line.ok()) return context.Fail(AsUsageError(line.status()));
   std::vector<absl::Status> errors;
   nlohmann::ordered_json found = nlohmann::ordered_json::array();
   for (const std::string& name : flags.names) {
@@ -73,13 +76,10 @@ int RunInspect(const ImageFlags& flags, CommandContext& context) {
     if (!json.ok()) return context.Fail(json.status());
     found.push_back(*std::move(json));
   }
-  if (flags.listing.format.empty()) {
+  if (format.empty()) {
     context.out() << found.dump(4, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
                   << "\n";
   } else {
-    const std::string format = flags.listing.format == "json" ? "{{json .}}" : flags.listing.format;
-    const absl::StatusOr<GoTemplate> line = GoTemplate::Parse(format);
-    if (!line.ok()) return context.Fail(line.status());
     for (const nlohmann::ordered_json& image : found) {
       const absl::StatusOr<std::string> text = line->Execute(nlohmann::json(image));
       if (!text.ok()) return context.Fail(text.status());

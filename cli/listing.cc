@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "cli/exit_code.h"
 #include "cli/go_template.h"
 #include "cli/tab_table.h"
 
@@ -30,16 +31,15 @@ absl::StatusOr<std::string> FormatListing(absl::string_view format, absl::string
   } else if (absl::ConsumePrefix(&format, "table ")) {
     is_table = true;
   }
-  ASSIGN_OR_RETURN(const GoTemplate line, GoTemplate::Parse(format));
+  ASSIGN_OR_RETURN(const GoTemplate line, GoTemplate::Parse(format), AsUsageError(_));
   std::vector<std::string> lines;
-  if (is_table) {
-    nlohmann::json headings = nlohmann::json::object();
-    for (const ListingColumn& column : columns) headings[column.field] = column.heading;
-    ASSIGN_OR_RETURN(std::string heading, line.Execute(headings));
-    lines.push_back(std::move(heading));
-  }
+  // Made in any case: a field that rows have not is a mistake also if there are no rows.
+  nlohmann::json headings = nlohmann::json::object();
+  for (const ListingColumn& column : columns) headings[column.field] = column.heading;
+  ASSIGN_OR_RETURN(std::string heading, line.Execute(headings), AsUsageError(_));
+  if (is_table) lines.push_back(std::move(heading));
   for (const nlohmann::json& row : rows) {
-    ASSIGN_OR_RETURN(std::string shown, line.Execute(row));
+    ASSIGN_OR_RETURN(std::string shown, line.Execute(row), AsUsageError(_));
     if (is_table) {
       lines.push_back(std::move(shown));
     } else {

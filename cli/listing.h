@@ -18,7 +18,7 @@ struct ListingColumn {
 
 // Rows (objects of strings) as docker's --format prints them: "" or "table" as the template
 // `table_format` under headings, "table TEMPLATE" likewise, "json" as one object a line, any other
-// text as a template for each row. INVALID_ARGUMENT as of GoTemplate.
+// text as a template for each row. INVALID_ARGUMENT as of GoTemplate, a usage error (exit_code.h).
 absl::StatusOr<std::string> FormatListing(absl::string_view format, absl::string_view table_format,
                                           const std::vector<ListingColumn>& columns,
                                           const std::vector<nlohmann::json>& rows);

@@ -48,7 +48,8 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
   AddCompletionCommand(app, run);
   // Last, since commands inherit it.
   app.footer(
-      "Exit status: 0 done, 1 the build failed, 2 wrong usage, 3 trouble with the farm.\n"
+      "Exit status: 0 done, 1 the build or command failed, 2 wrong usage or\n"
+      "configuration, 3 trouble with the farm, 130 Ctrl-C.\n"
       "'farm COMMAND --help' says more about a command.");
 
   if (args.empty()) {

@@ -28,6 +28,8 @@
 #include "oci/manifest.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
+#include "plan/config_changes.h"
+#include "plan/platform_proto.h"
 #include "rpc/status.h"
 
 namespace farm {
@@ -57,7 +59,7 @@ absl::StatusOr<v1::BuildFinished> Follow(const std::string& title, const Transfe
                                          const Start& start) {
   ProgressOptions options;
   options.title = title;
-  ASSIGN_OR_RETURN(options.mode, ParseProgressMode(flags.progress));
+  ASSIGN_OR_RETURN(options.mode, ParseProgressMode(flags.progress), AsUsageError(_));
   if (flags.quiet) options.mode = ProgressMode::kQuiet;
   RETURN_IF_ERROR(context.Farm().status());
   const std::unique_ptr<Progress> progress = MakeProgress(options, context.err(), context.clock());
@@ -92,7 +94,7 @@ bool Succeeded(const absl::StatusOr<v1::BuildFinished>& finished) {
 }
 
 absl::Status SetPlatform(const std::string& text, v1::Platform& proto) {
-  ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text), _ << "--platform");
+  ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(text), AsUsageError(_ << "--platform"));
   proto.set_os(platform.os);
   proto.set_architecture(platform.architecture);
   proto.set_variant(platform.variant);
@@ -102,6 +104,24 @@ absl::Status SetPlatform(const std::string& text, v1::Platform& proto) {
 absl::StatusOr<std::string> CanonicalName(const std::string& text) {
   ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(text), _ << text);
   return reference.WithDefaultTag().canonical();
+}
+
+// Passes events on. If what the farm was given to unpack is damaged, or no tar at all, that is said
+// of the person's own file.
+FarmClient::EventHandler BlamingFile(const std::string& source,
+                                     const FarmClient::EventHandler& handler) {
+  return [&source, &handler](const v1::BuildEvent& event) {
+    const auto code = static_cast<absl::StatusCode>(event.finished().error().code());
+    if (code != absl::StatusCode::kDataLoss && code != absl::StatusCode::kInvalidArgument) {
+      return handler(event);
+    }
+    v1::BuildEvent blaming = event;
+    v1::ErrorDetail& error = *blaming.mutable_finished()->mutable_error();
+    error.set_code(static_cast<int>(absl::StatusCode::kInvalidArgument));
+    error.set_message(
+        absl::StrCat(source == "-" ? "standard input" : source, ": ", error.message()));
+    handler(blaming);
+  };
 }
 
 int RunImport(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
@@ -115,6 +135,11 @@ int RunImport(const TransferFlags& flags, CommandContext& context, Interrupts& i
     const absl::Status status = SetPlatform(flags.platform, *request.mutable_platform());
     if (!status.ok()) return context.Fail(status);
   }
+  const absl::Status changes =
+      ApplyConfigChanges(flags.changes, request.has_platform() ? request.platform()
+                                                               : PlatformToProto(Platform::Host()))
+          .status();
+  if (!changes.ok()) return context.Fail(AsUsageError(changes));
   for (const std::string& change : flags.changes) request.add_changes(change);
   request.set_message(flags.message.empty() ? absl::StrCat("Imported from ", flags.source)
                                             : flags.message);
@@ -127,10 +152,11 @@ int RunImport(const TransferFlags& flags, CommandContext& context, Interrupts& i
     return farm.blobs().Put(file->digest, bytes);
   });
   if (!stored.ok()) return context.Fail(stored);
-  const auto finished = Follow("Importing", flags, context, interrupts,
-                               [&](FarmClient& client, const FarmClient::EventHandler& handler) {
-                                 return client.ImportImage(request, handler);
-                               });
+  const auto finished =
+      Follow("Importing", flags, context, interrupts,
+             [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+               return client.ImportImage(request, BlamingFile(flags.source, handler));
+             });
   if (!Succeeded(finished)) return ExitCodeOf(finished, context);
   context.out() << "sha256:" << finished->image().config().hash() << std::endl;
   return kExitDone;
@@ -238,8 +264,8 @@ void AddStored(const v1::BuildFinished& finished, const std::string& name,
 
 int RunSave(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   if (flags.output == "-" && isatty(1) == 1) {
-    return context.Fail(absl::InvalidArgumentError(
-        "refusing to write an archive to a terminal; use -o FILE or redirect"));
+    return context.Fail(AsUsageError(absl::InvalidArgumentError(
+        "refusing to write an archive to a terminal; use -o FILE or redirect")));
   }
   std::vector<StoredImage> images;
   for (const std::string& name : flags.names) {
@@ -301,15 +327,16 @@ int RunLoad(const TransferFlags& flags, CommandContext& context, Interrupts& int
   if (!file.ok()) return context.Fail(AsLocalError(file.status()));
   const absl::StatusOr<std::unique_ptr<ArchiveReader>> archive =
       ArchiveReader::Open(std::move(file->fd));
-  if (!archive.ok()) return context.Fail(Annotate(archive.status(), flags.input));
+  if (!archive.ok()) return context.Fail(AsLocalError(Annotate(archive.status(), flags.input)));
   for (size_t i = 0; i < (*archive)->images().size(); ++i) {
     const auto request =
         context.OnFarm([&](FarmClient& farm) { return UploadImage(**archive, i, farm.blobs()); });
     if (!request.ok()) return context.Fail(request.status());
-    const auto finished = Follow("Loading", flags, context, interrupts,
-                                 [&](FarmClient& client, const FarmClient::EventHandler& handler) {
-                                   return client.LoadImage(*request, handler);
-                                 });
+    const auto finished =
+        Follow("Loading", flags, context, interrupts,
+               [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+                 return client.LoadImage(*request, BlamingFile(flags.input, handler));
+               });
     if (!Succeeded(finished)) return ExitCodeOf(finished, context);
     for (const Reference& name : (*archive)->images()[i].names) {
       context.out() << "Loaded image: " << name.WithDefaultTag().familiar() << "\n";

@@ -78,11 +78,12 @@ TEST_F(BuildCommandTest, SecretsComeFromFilesAndVariables) {
   EXPECT_EQ(secrets[2].value(), "from a variable");
 }
 
-TEST_F(CommandTest, ASecretThatIsNotThereIsNamed) {
+TEST_F(CommandTest, ASecretThatIsNotThereIsNamedAndAWrongOneIsAUsageError) {
   Write("Dockerfile", "FROM scratch\n");
-  EXPECT_NE(Run({"build", "--secret", "id=f,src=/no/such/file", context_}), kExitDone);
+  EXPECT_EQ(Run({"build", "--secret", "id=f,src=/no/such/file", context_}), kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("/no/such/file"));
-  EXPECT_NE(Run({"build", "--secret", "src=x", context_}), kExitDone);
+  EXPECT_EQ(Run({"build", "--secret", "id=f,env=FARM_TEST_UNSET", context_}), kExitFailed);
+  EXPECT_EQ(Run({"build", "--secret", "src=x", context_}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("the id is missing"));
 }
 
@@ -103,6 +104,28 @@ TEST_F(BuildCommandTest, WhatIsWrongWithThePersonsOwnFilesIsExitStatus1) {
   farm_.starts = {Success()};
   EXPECT_EQ(Build({"--iidfile", "/dev/full"}), kExitFailed) << err_.str();
   EXPECT_THAT(err_.str(), HasSubstr("No space left"));
+}
+
+TEST_F(CommandTest, AFileThatIsNoTarIsNamedAndTheImportsMistake) {
+  Write("garbage", "no tar");
+  const std::string path = context_ / "garbage";
+  farm_.imports = {Failure(absl::StatusCode::kDataLoss)};
+  EXPECT_EQ(Run({"import", path, "a"}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("ERROR: " + path + ": no good"));
+}
+
+TEST_F(CommandTest, AWrongChangeIsAUsageErrorBeforeTheUpload) {
+  Write("root.tar", "bytes");
+  bool sent = false;
+  farm_.on_put = [&](const Digest &) { sent = true; };
+  EXPECT_EQ(Run({"import", "-c", "RUN make", context_ / "root.tar", "a"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--change: RUN is not a valid change instruction"));
+  EXPECT_FALSE(sent);
+}
+
+TEST_F(CommandTest, HelpListsEveryExitStatus) {
+  EXPECT_EQ(Run({"--help"}), kExitDone);
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("1 the build or command failed"), HasSubstr("130")));
 }
 
 TEST(ExitCodeTest, ALocalErrorIsNoTroubleWithTheFarm) {

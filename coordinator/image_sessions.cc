@@ -1,53 +1,18 @@
 #include "coordinator/image_sessions.h"
 
-#include <algorithm>
-#include <iterator>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/digest_proto.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
-#include "dockerfile/parser.h"
 #include "oci/reference.h"
-#include "plan/planner.h"
+#include "plan/config_changes.h"
 #include "plan/step_key.h"
 
 namespace farm {
 namespace {
-
-// Docker takes these in --change; others would need a step.
-constexpr absl::string_view kChangeable[] = {"CMD",     "ENTRYPOINT",  "ENV",        "EXPOSE",
-                                             "ONBUILD", "USER",        "VOLUME",     "WORKDIR",
-                                             "LABEL",   "HEALTHCHECK", "STOPSIGNAL", "SHELL"};
-
-// The config that `changes`, lines of a Dockerfile, make of an empty one.
-absl::StatusOr<ContainerConfig> ApplyChanges(const std::vector<std::string>& changes,
-                                             const v1::Platform& platform) {
-  for (const std::string& change : changes) {
-    const std::string word = absl::AsciiStrToUpper(change.substr(0, change.find_first_of(" \t")));
-    if (std::find(std::begin(kChangeable), std::end(kChangeable), word) == std::end(kChangeable)) {
-      return absl::InvalidArgumentError(absl::StrCat("--change: ", word,
-                                                     " is not a valid change instruction, expected "
-                                                     "one of ",
-                                                     absl::StrJoin(kChangeable, ", ")));
-    }
-  }
-  if (changes.empty()) return ContainerConfig();
-  ASSIGN_OR_RETURN(
-      DockerfileSource source,
-      DockerfileSource::Create("--change",
-                               absl::StrCat("FROM scratch\n", absl::StrJoin(changes, "\n"), "\n")));
-  ASSIGN_OR_RETURN(const Dockerfile file, ParseDockerfile(std::move(source)));
-  PlanOptions options;
-  options.platform = platform;
-  options.build_platform = platform;
-  ASSIGN_OR_RETURN(Plan plan, MakePlan(file, {}, options));
-  return std::move(plan.config.config);
-}
 
 absl::StatusOr<v1::BuiltImage> StoreAndTag(FarmContext& farm, const std::string& domain,
                                            const std::string& manifest, const std::string& config,
@@ -101,7 +66,7 @@ void ImportSession::Store(const v1::StepResult& result) {
         ImageConfig config;
         ASSIGN_OR_RETURN(
             config.config,
-            ApplyChanges({request.changes().begin(), request.changes().end()}, platform));
+            ApplyConfigChanges({request.changes().begin(), request.changes().end()}, platform));
         config.created = farm.clock.Now();
         config.platform = {.os = platform.os(),
                            .architecture = platform.architecture(),

@@ -28,7 +28,7 @@ class FakeFarmClient final : public FarmClient {
   std::function<void(const Digest&)> on_put;  // of each blob that was not there
   std::vector<int64_t> attached_after;
   std::vector<std::string> cancelled;
-  std::vector<Script> pulls, exports;
+  std::vector<Script> pulls, exports, imports;
   std::function<void()> on_pull, on_cancel;
   std::map<std::string, v1::Image> images;  // by what Inspect is asked for
   std::vector<v1::PullImageRequest> pull_requests;
@@ -70,7 +70,9 @@ class FakeFarmClient final : public FarmClient {
   }
 
   absl::StatusOr<v1::ListImagesResponse> ListImages(const v1::ListImagesRequest&) override {
-    return NotScripted();
+    v1::ListImagesResponse response;
+    for (const auto& [name, image] : images) *response.add_images() = image;
+    return response;
   }
   absl::StatusOr<v1::Image> InspectImage(const v1::InspectImageRequest& request) override {
     const auto image = images.find(request.name());
@@ -84,8 +86,8 @@ class FakeFarmClient final : public FarmClient {
   absl::StatusOr<v1::ResolveImageResponse> ResolveImage(const v1::ResolveImageRequest&) override {
     return NotScripted();
   }
-  absl::Status ImportImage(const v1::ImportImageRequest&, const EventHandler&) override {
-    return NotScripted();
+  absl::Status ImportImage(const v1::ImportImageRequest&, const EventHandler& handler) override {
+    return PlayNext(imports, handler);
   }
   absl::Status LoadImage(const v1::LoadImageRequest&, const EventHandler&) override {
     return NotScripted();
