@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -24,6 +25,8 @@
 
 namespace farm {
 namespace {
+
+constexpr char kConfigErrorPayload[] = "farm/config-error";
 
 using google::protobuf::Descriptor;
 using google::protobuf::EnumDescriptor;
@@ -339,6 +342,15 @@ std::string ConfigToYaml(const Message& message) {
   YAML::Emitter out;
   EmitMessage(message, out);
   return std::string(out.c_str()) + "\n";
+}
+
+absl::Status AsConfigError(absl::Status status) {
+  status.SetPayload(kConfigErrorPayload, absl::Cord());
+  return status;
+}
+
+bool IsConfigError(const absl::Status& status) {
+  return status.GetPayload(kConfigErrorPayload).has_value();
 }
 
 }  // namespace farm

@@ -32,6 +32,11 @@ absl::Status LoadConfigFile(const std::string& path, google::protobuf::Message& 
 // A file that ParseConfig() reads back as `message`: fields that are unset or zero are left out.
 std::string ConfigToYaml(const google::protobuf::Message& message);
 
+// Says of `status`, an error of a part that was made with the settings, that they are at fault and
+// not the machine: a certificate that is not there, a token that is none.
+absl::Status AsConfigError(absl::Status status);
+bool IsConfigError(const absl::Status& status);
+
 }  // namespace farm
 
 #endif  // FARM_BASE_CONFIG_FILE_H_

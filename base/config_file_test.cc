@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/source_position.h"
+#include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
 #include "proto/farm/v1/config.pb.h"
 
@@ -116,6 +117,13 @@ TEST(ConfigFileTest, AbsentFileIsNamed) {
   v1::WorkerConfig config;
   EXPECT_THAT(LoadConfigFile("/does/not/exist.yaml", config),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/does/not/exist.yaml")));
+}
+
+TEST(ConfigFileTest, AnErrorOfTheSettingsIsKnownAsSuchWithItsContext) {
+  const absl::Status error = absl::NotFoundError("ca.pem");
+  EXPECT_FALSE(IsConfigError(error));
+  EXPECT_TRUE(IsConfigError(Annotate(AsConfigError(error), "tls")));
+  EXPECT_FALSE(IsConfigError(AsConfigError(absl::OkStatus())));
 }
 
 TEST(ConfigFileTest, WhatIsPrintedReadsBackEqual) {

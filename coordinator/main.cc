@@ -104,7 +104,8 @@ void LimitShutdown() {
 absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   // Two would each believe to own the index.
   ASSIGN_OR_RETURN(const UniqueFd lock, LockStateDir(config.state_dir(), "coordinator"));
-  ASSIGN_OR_RETURN(const Authenticator authenticator, Authenticator::Make(config));
+  ASSIGN_OR_RETURN(const Authenticator authenticator, Authenticator::Make(config),
+                   AsConfigError(_));
   SystemClock clock;
 
   const absl::Duration grace = DurationFromProto(config.storage().grace());
@@ -199,8 +200,10 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
   ConfigureServer(builder);
   std::vector<int> ports(static_cast<size_t>(config.listen_size()));
   for (int i = 0; i < config.listen_size(); ++i) {
-    RETURN_IF_ERROR(AddListener(builder, config.listen(i), config.tls(), authenticator,
-                                &ports[static_cast<size_t>(i)]));
+    const absl::Status added = AddListener(builder, config.listen(i), config.tls(), authenticator,
+                                           &ports[static_cast<size_t>(i)]);
+    // Unavailable is an address that another program has.
+    RETURN_IF_ERROR(absl::IsUnavailable(added) ? added : AsConfigError(added));
   }
   for (const auto& service : all_services) builder.RegisterService(service.get());
   for (grpc::Service* service : cas.services()) builder.RegisterService(service);
@@ -313,7 +316,10 @@ int Main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   if (absl::Status status = Run(*config, signals); !status.ok()) {
-    std::cerr << "farm-coordinator: " << status.message() << "\n";
+    if (IsConfigError(status)) {
+      std::cerr << "farm-coordinator: " << status.message() << "\n";
+      return kExitUsage;
+    }
     LogError("failed", {{"error", LogText(status)}});
     return kExitTrouble;
   }

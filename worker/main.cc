@@ -81,7 +81,7 @@ std::vector<std::string> LimitsMissing(const CgroupCapabilities& capabilities) {
 absl::StatusOr<std::unique_ptr<Sandbox>> MakeSandbox(const std::string& runtime, HelperPool& pool) {
   if (runtime == kNamespacesRuntime) return std::make_unique<NamespaceSandbox>(pool);
   ASSIGN_OR_RETURN(std::unique_ptr<OciRuntimeSandbox> sandbox,
-                   OciRuntimeSandbox::Create(runtime, pool));
+                   OciRuntimeSandbox::Create(runtime, pool), AsConfigError(_ << "runtime"));
   return sandbox;
 }
 
@@ -154,7 +154,8 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
 
   // Where bytes come from and go to.
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
-                   MakeChannel(config.coordinator(), config.tls(), config.token_file()));
+                   MakeChannel(config.coordinator(), config.tls(), config.token_file()),
+                   AsConfigError(_));
   RemoteBlobStore remote(channel);
   VerifyingBlobStore verifying(remote);
   // On the coordinator's host blobs move by rename. What this worker hands over it has hashed.
@@ -293,7 +294,10 @@ int Main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   if (const absl::Status status = Run(*config, signals); !status.ok()) {
-    std::cerr << "farm-worker: " << status.message() << "\n";
+    if (IsConfigError(status)) {
+      std::cerr << "farm-worker: " << status.message() << "\n";
+      return kExitUsage;
+    }
     LogError("failed", {{"error", LogText(status)}});
     return kExitTrouble;
   }

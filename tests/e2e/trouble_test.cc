@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/testing/status_matchers.h"
 #include "cas/rocksdb_index.h"
@@ -143,6 +144,19 @@ TEST_F(TroubleTest, APortInUseIsNamedAndWhoHasItGoesOn) {
   EXPECT_EQ(refused.exit_code, kTrouble) << refused.all();
   EXPECT_THAT(refused.err, HasSubstr("can't listen on " + port));
   EXPECT_TRUE(IsAnswered(port));
+}
+
+TEST_F(TroubleTest, AWrongSettingIsAMistakeOfUseAndToldOnce) {
+  constexpr int kUsage = 2;
+  const CommandResult open = RefusedCoordinator("state", "0.0.0.0:0");
+  EXPECT_EQ(open.exit_code, kUsage) << open.all();
+  EXPECT_EQ(std::vector<std::string>(absl::StrSplit(open.err, "so it needs TLS")).size(), 2)
+      << open.err;
+  std::vector<std::string> command = WorkerCommand("w", StateDir("w"));
+  command.insert(command.end(), {"--runtime", "nothing-of-this-name"});
+  const CommandResult worker = RunCommand(command, {.timeout = kRefusalMax});
+  EXPECT_EQ(worker.exit_code, kUsage) << worker.all();
+  EXPECT_THAT(worker.err, HasSubstr("runtime: no OCI runtime nothing-of-this-name"));
 }
 
 TEST_F(TroubleTest, ASocketInUseIsNamedAndNotTakenAway) {
