@@ -528,7 +528,7 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   list("--add-host", flags->add_hosts, "HOST:IP", "line for /etc/hosts of RUN");
   list("--secret", flags->secrets, "id=ID[,src=FILE|env=NAME]",
        "value for RUN --mount=type=secret; in no layer, key or log");
-  text("--progress", flags->progress, "MODE", "auto, tty, plain or rawjson");
+  text("--progress", flags->progress, "MODE", "auto, tty, plain, rawjson or quiet");
   command.add_flag("-q,--quiet", flags->quiet, "print nothing but the image's id");
   command.add_flag("--check", flags->check, "check the Dockerfile, build nothing");
   text("--call", flags->call, "METHOD", "build, check, outline or targets[,format=json]");

@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "base/version.h"
 #include "cli/command.h"
+#include "cli/go_template.h"
 #include "cli/human_units.h"
 #include "cli/listing.h"
 #include "cli/tab_table.h"
@@ -76,8 +77,8 @@ int RunWorkers(const FarmFlags& flags, CommandContext& context) {
            {"Missing", "WITHOUT LIMITS"}},
           rows));
   if (code == kExitDone && flags.format.empty()) {
-    context.err() << info->builds_running() << " builds running, " << info->steps_waiting()
-                  << " steps waiting" << std::endl;
+    context.err() << Counted(info->builds_running(), "build") << " running, "
+                  << Counted(info->steps_waiting(), "step") << " waiting" << std::endl;
   }
   return code;
 }
@@ -185,7 +186,19 @@ int RunLocalStop(const FarmFlags&, CommandContext& context) {
   return status.ok() ? kExitDone : context.Fail(status);
 }
 
-int RunVersion(const FarmFlags&, CommandContext& context) {
+// The fields are docker's; that of a server would need one.
+int RunVersion(const FarmFlags& flags, CommandContext& context) {
+  if (!flags.format.empty()) {
+    const nlohmann::json version = {{"Client", {{"Version", Version()}}}};
+    const bool is_json = flags.format == "json";
+    const absl::StatusOr<GoTemplate> line =
+        GoTemplate::Parse(is_json ? "{{json .}}" : flags.format);
+    if (!line.ok()) return context.Fail(AsUsageError(line.status()));
+    const absl::StatusOr<std::string> text = line->Execute(version);
+    if (!text.ok()) return context.Fail(AsUsageError(text.status()));
+    context.out() << *text << "\n";
+    return kExitDone;
+  }
   context.out() << "farm " << Version() << "\n";
   return kExitDone;
 }
@@ -230,7 +243,11 @@ void AddFarmCommands(CLI::App& app, CommandRunner& run) {
   add(local, "status", "Show whether it runs", RunLocalStatus, flags);
   add(local, "stop", "Stop it once its builds are done", RunLocalStop, flags);
 
-  add(app, "version", "Show the version", RunVersion, flags);
+  flags = std::make_shared<FarmFlags>();
+  CLI::App& version = add(app, "version", "Show the version", RunVersion, flags);
+  version.add_option("--format", flags->format, "Go template ({{.Client.Version}}) or json")
+      ->type_name("FORMAT")
+      ->take_last();
 }
 
 }  // namespace farm

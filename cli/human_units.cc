@@ -73,4 +73,8 @@ absl::StatusOr<int64_t> ParseSize(absl::string_view text) {
   return static_cast<int64_t>(value * factor);
 }
 
+std::string Counted(int64_t count, absl::string_view one) {
+  return absl::StrCat(WithThousands(count), " ", one, count == 1 ? "" : "s");
+}
+
 }  // namespace farm

@@ -27,6 +27,9 @@ std::string WithThousands(int64_t count);
 // an i of 1024). INVALID_ARGUMENT for anything else.
 absl::StatusOr<int64_t> ParseSize(absl::string_view text);
 
+// "1 build", "1,200 builds": `one` as it is, or with an s.
+std::string Counted(int64_t count, absl::string_view one);
+
 }  // namespace farm
 
 #endif  // FARM_CLI_HUMAN_UNITS_H_

@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,7 @@ struct ImageFlags {
   std::vector<std::string> names;  // of those that take several
   std::string tag;
   ImageListOptions listing;
+  std::vector<std::string> filters;
   bool no_truncate = false;
   bool quiet = false;
   bool all = false;
@@ -38,20 +40,52 @@ ImageListOptions ListingOf(const ImageFlags& flags) {
   return options;
 }
 
+absl::StatusOr<v1::Image> Inspect(const std::string& name, CommandContext& context) {
+  v1::InspectImageRequest request;
+  request.set_name(name);
+  return context.OnFarm([&](FarmClient& farm) { return farm.InspectImage(request); });
+}
+
+// Asks the farm for what `options.filters` need besides the list.
+absl::Status ResolveFilters(CommandContext& context, ImageListOptions& options,
+                            v1::ListImagesResponse& images) {
+  for (const auto& [name, time] : {std::pair(&options.filters.before, &options.created_before),
+                                   std::pair(&options.filters.since, &options.created_after)}) {
+    if (name->empty()) continue;
+    ASSIGN_OR_RETURN(const v1::Image image, Inspect(*name, context));
+    *time = CreatedAt(image);
+  }
+  if (options.filters.labels.empty()) return absl::OkStatus();
+  v1::ListImagesResponse listed;
+  listed.Swap(&images);
+  for (v1::Image& image : *listed.mutable_images()) {
+    const absl::StatusOr<v1::Image> inspected =
+        Inspect(image.tags().empty() ? "sha256:" + image.config().hash() : image.tags(0), context);
+    if (absl::IsNotFound(inspected.status())) continue;  // Removed since it was listed.
+    RETURN_IF_ERROR(inspected.status());
+    image.set_config_json(inspected->config_json());
+    *images.add_images() = std::move(image);
+  }
+  return absl::OkStatus();
+}
+
 int RunImages(const ImageFlags& flags, CommandContext& context) {
+  ImageListOptions options = ListingOf(flags);
+  absl::StatusOr<ImageFilters> filters = ImageFilters::Parse(flags.filters);
+  if (!filters.ok()) return context.Fail(filters.status());
+  options.filters = *std::move(filters);
   v1::ListImagesRequest request;
   request.set_repository(flags.name);
-  const absl::StatusOr<v1::ListImagesResponse> images =
+  absl::StatusOr<v1::ListImagesResponse> images =
       context.OnFarm([&](FarmClient& farm) { return farm.ListImages(request); });
   if (!images.ok()) return context.Fail(images.status());
-  return Print(context, ListImages(*images, ListingOf(flags), context.clock().Now()));
+  const absl::Status resolved = ResolveFilters(context, options, *images);
+  if (!resolved.ok()) return context.Fail(resolved);
+  return Print(context, ListImages(*images, options, context.clock().Now()));
 }
 
 int RunHistory(const ImageFlags& flags, CommandContext& context) {
-  v1::InspectImageRequest request;
-  request.set_name(flags.name);
-  const absl::StatusOr<v1::Image> image =
-      context.OnFarm([&](FarmClient& farm) { return farm.InspectImage(request); });
+  const absl::StatusOr<v1::Image> image = Inspect(flags.name, context);
   if (!image.ok()) return context.Fail(image.status());
   return Print(context, ListHistory(*image, ListingOf(flags), context.clock().Now()));
 }
@@ -64,10 +98,7 @@ int RunInspect(const ImageFlags& flags, CommandContext& context) {
   std::vector<absl::Status> errors;
   nlohmann::ordered_json found = nlohmann::ordered_json::array();
   for (const std::string& name : flags.names) {
-    v1::InspectImageRequest request;
-    request.set_name(name);
-    const absl::StatusOr<v1::Image> image =
-        context.OnFarm([&](FarmClient& farm) { return farm.InspectImage(request); });
+    const absl::StatusOr<v1::Image> image = Inspect(name, context);
     if (!image.ok()) {
       errors.push_back(image.status());
       continue;
@@ -143,7 +174,10 @@ void AddImageCommands(CLI::App& app, CommandRunner& run) {
   images.add_flag("-a,--all", flags->all, "as docker has it; farm shows all images anyway");
   images.add_flag("--no-trunc", flags->no_truncate, "whole ids");
   images.add_flag("--digests", flags->listing.digests, "digests in registries");
-  images.add_option("-f,--filter", flags->listing.filters, "reference=PATTERN, dangling=true")
+  images
+      .add_option("-f,--filter", flags->filters,
+                  "reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE, "
+                  "dangling=true")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false)
       ->take_all();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "base/status_macros.h"
+#include "cli/exit_code.h"
 #include "cli/human_units.h"
 #include "cli/terminal_text.h"
 #include "oci/image_config.h"
@@ -37,10 +38,6 @@ std::string Ago(std::optional<absl::Time> time, absl::Time now) {
 
 std::string DateTime(absl::Time time) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S %z %Z", time, absl::LocalTimeZone());
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
 struct ImageName {
@@ -69,39 +66,32 @@ std::vector<ImageName> NamesOf(const v1::Image& image) {
   return names;
 }
 
-struct Filters {
-  std::vector<std::string> references;
-  std::optional<bool> dangling;
-
-  // As docker: the pattern is matched against name and tag, else the name alone.
-  bool Match(const ImageName& name) const {
-    if (dangling.has_value() && *dangling != (name.repository == kNone)) return false;
-    if (references.empty()) return true;
-    const std::string full = absl::StrCat(name.repository, ":", name.tag);
-    for (const std::string& pattern : references) {
-      if (name.repository == kNone) continue;
-      for (const std::string& text : {full, name.repository}) {
-        if (fnmatch(pattern.c_str(), text.c_str(), FNM_PATHNAME) == 0) return true;
-      }
-    }
-    return false;
-  }
-};
-
-absl::StatusOr<Filters> ParseFilters(const std::vector<std::string>& texts) {
-  Filters filters;
-  for (const std::string& text : texts) {
-    const std::pair<std::string, std::string> pair = absl::StrSplit(text, absl::MaxSplits('=', 1));
-    if (pair.first == "reference" && !pair.second.empty()) {
-      filters.references.push_back(pair.second);
-    } else if (pair.first == "dangling" && (pair.second == "true" || pair.second == "false")) {
-      filters.dangling = pair.second == "true";
-    } else {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--filter ", text, ": expected reference=PATTERN, dangling=true or dangling=false"));
+// As docker: the pattern is matched against name and tag, else the name alone.
+bool Matches(const ImageFilters& filters, const ImageName& name) {
+  if (filters.dangling.has_value() && *filters.dangling != (name.repository == kNone)) return false;
+  if (filters.references.empty()) return true;
+  const std::string full = absl::StrCat(name.repository, ":", name.tag);
+  for (const std::string& pattern : filters.references) {
+    if (name.repository == kNone) continue;
+    for (const std::string& text : {full, name.repository}) {
+      if (fnmatch(pattern.c_str(), text.c_str(), FNM_PATHNAME) == 0) return true;
     }
   }
-  return filters;
+  return false;
+}
+
+absl::StatusOr<bool> Matches(const ImageListOptions& options, const v1::Image& image) {
+  const absl::Time created = CreatedAt(image);
+  if (created >= options.created_before || created <= options.created_after) return false;
+  if (options.filters.labels.empty()) return true;
+  ASSIGN_OR_RETURN(const ImageConfig config, ParseImageConfig(image.config_json()),
+                   _ << "config of image " << image.config().hash());
+  for (const auto& [name, value] : options.filters.labels) {
+    const auto label = config.config.labels.find(name);
+    if (label == config.config.labels.end()) return false;
+    if (value.has_value() && *value != label->second) return false;
+  }
+  return true;
 }
 
 std::string Command(const HistoryEntry& entry, bool truncate) {
@@ -112,14 +102,47 @@ std::string Command(const HistoryEntry& entry, bool truncate) {
 
 }  // namespace
 
+absl::StatusOr<ImageFilters> ImageFilters::Parse(const std::vector<std::string>& texts) {
+  ImageFilters filters;
+  for (const std::string& text : texts) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(text, absl::MaxSplits('=', 1));
+    const auto& [key, value] = pair;
+    if (key == "reference" && !value.empty()) {
+      filters.references.push_back(value);
+    } else if (key == "dangling" && (value == "true" || value == "false")) {
+      filters.dangling = value == "true";
+    } else if (key == "label" && !value.empty()) {
+      const size_t equals = value.find('=');
+      filters.labels.emplace_back(
+          value.substr(0, equals),
+          equals == std::string::npos ? std::nullopt : std::optional(value.substr(equals + 1)));
+    } else if (key == "before" && !value.empty()) {
+      filters.before = value;
+    } else if (key == "since" && !value.empty()) {
+      filters.since = value;
+    } else {
+      return AsUsageError(absl::InvalidArgumentError(absl::StrCat(
+          "--filter ", text, ": expected reference=PATTERN, label=NAME[=VALUE], before=IMAGE, ",
+          "since=IMAGE, dangling=true or dangling=false")));
+    }
+  }
+  return filters;
+}
+
+absl::Time CreatedAt(const v1::Image& image) {
+  return absl::FromUnixSeconds(image.created().seconds()) +
+         absl::Nanoseconds(image.created().nanos());
+}
+
 absl::StatusOr<std::string> ListImages(const v1::ListImagesResponse& images,
                                        const ImageListOptions& options, absl::Time now) {
-  ASSIGN_OR_RETURN(const Filters filters, ParseFilters(options.filters));
   std::vector<Json> rows;
   for (const v1::Image& image : images.images()) {
-    const absl::Time created = FromProto(image.created());
+    ASSIGN_OR_RETURN(const bool matches, Matches(options, image));
+    if (!matches) continue;
+    const absl::Time created = CreatedAt(image);
     for (const ImageName& name : NamesOf(image)) {
-      if (!filters.Match(name)) continue;
+      if (!Matches(options.filters, name)) continue;
       rows.push_back({{"ID", ShownId(image.config().hash(), options.truncate)},
                       {"Repository", name.repository},
                       {"Tag", name.tag},

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/config_file.h"
 #include "base/version.h"
@@ -18,6 +19,36 @@ const CLI::App& ChosenCommand(const CLI::App& app) {
   const CLI::App* command = &app;
   while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
   return *command;
+}
+
+// True if `arg` is a flag whose value is the next argument.
+bool WantsValue(const CLI::App& command, const std::string& arg) {
+  if (!absl::StartsWith(arg, "-")) return false;
+  for (const CLI::App* from = &command; from != nullptr; from = from->get_parent()) {
+    const CLI::Option* option = from->get_option_no_throw(arg);
+    if (option != nullptr) return option->get_items_expected_max() > 0;
+  }
+  return false;
+}
+
+// CLI11 takes "-H=false" for -H and more letters. As docker reads it, it is "--human=false".
+std::vector<std::string> WithLongNames(const CLI::App& app, std::vector<std::string> args) {
+  const CLI::App* command = &app;
+  for (size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
+    if (i > 0 && WantsValue(*command, args[i - 1])) continue;
+    std::string& arg = args[i];
+    const auto subcommands =
+        command->get_subcommands([&arg](const CLI::App* sub) { return sub->get_name() == arg; });
+    if (!subcommands.empty()) command = subcommands.front();
+    if (arg.size() < 3 || arg[0] != '-' || arg[1] == '-' || arg[2] != '=') continue;
+    for (const CLI::App* from = command; from != nullptr; from = from->get_parent()) {
+      const CLI::Option* option = from->get_option_no_throw(arg.substr(0, 2));
+      if (option == nullptr || option->get_lnames().empty()) continue;
+      arg = absl::StrCat("--", option->get_lnames().front(), arg.substr(2));
+      break;
+    }
+  }
+  return args;
 }
 
 }  // namespace
@@ -57,7 +88,8 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
     return kExitDone;
   }
   try {
-    std::vector<std::string> reversed(args.rbegin(), args.rend());  // As CLI11 wants them.
+    std::vector<std::string> reversed = WithLongNames(app, args);
+    std::reverse(reversed.begin(), reversed.end());  // As CLI11 wants them.
     app.parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {
     out << HelpText(ChosenCommand(app));

@@ -311,17 +311,45 @@ TEST(ImageListingTest, EachNameIsARow) {
                    "<none>                    <none>    eeeeeeeeeeee   3 hours ago   204MB\n"));
 }
 
+ImageFilters FiltersOf(const std::vector<std::string>& texts) {
+  return ImageFilters::Parse(texts).value();
+}
+
 TEST(ImageListingTest, FiltersChooseByNameAndDangling) {
-  ImageListOptions options = {.filters = {"reference=cent*"}, .format = "{{.Repository}}:{{.Tag}}"};
+  ImageListOptions options = {.filters = FiltersOf({"reference=cent*"}),
+                              .format = "{{.Repository}}:{{.Tag}}"};
   EXPECT_THAT(ListImages(Images(), options, kNow), IsOkAndHolds("centos:cz\n"));
-  options.filters = {"dangling=true"};
+  options.filters = FiltersOf({"dangling=true"});
   EXPECT_THAT(ListImages(Images(), options, kNow), IsOkAndHolds("<none>:<none>\n"));
-  options.filters = {"color=red"};
-  EXPECT_THAT(ListImages(Images(), options, kNow), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(ImageFilters::Parse({"color=red"}), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(ImageListingTest, FiltersByLabelWantAllOfThem) {
+  ImageListOptions options = {.format = "{{.Repository}}"};
+  const auto listed = [&](const std::vector<std::string>& filters) {
+    options.filters = FiltersOf(filters);
+    return !ListImages(Images(), options, kNow)->empty();
+  };
+  EXPECT_TRUE(listed({"label=x"}));
+  EXPECT_TRUE(listed({"label=x=y"}));
+  EXPECT_FALSE(listed({"label=x=z"}));
+  EXPECT_FALSE(listed({"label=x=y", "label=other"}));
+}
+
+TEST(ImageListingTest, FiltersByTimeLeaveOutTheImageItself) {
+  ImageListOptions options = {.format = "{{.Repository}}"};
+  options.created_before = CreatedAt(Image());
+  EXPECT_THAT(ListImages(Images(), options, kNow), IsOkAndHolds(""));
+  options.created_before = absl::InfiniteFuture();
+  options.created_after = CreatedAt(Image());
+  EXPECT_THAT(ListImages(Images(), options, kNow), IsOkAndHolds(""));
+  options.created_after -= absl::Seconds(1);
+  EXPECT_THAT(ListImages(Images(), options, kNow), IsOkAndHolds(HasSubstr("centos")));
 }
 
 TEST(ImageListingTest, JsonIsOneObjectALine) {
-  ImageListOptions options = {.truncate = false, .filters = {"reference=centos"}, .format = "json"};
+  ImageListOptions options = {
+      .truncate = false, .filters = FiltersOf({"reference=centos"}), .format = "json"};
   ASSERT_OK_AND_ASSIGN(const std::string text, ListImages(Images(), options, kNow));
   const nlohmann::json row = nlohmann::json::parse(text);
   EXPECT_EQ(row["ID"], "sha256:" + Image().config().hash());

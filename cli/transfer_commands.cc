@@ -363,7 +363,7 @@ void AddTransferCommands(CLI::App& app, CommandRunner& run) {
         return body(*flags, context, interrupts);
       };
     });
-    command.add_option("--progress", flags->progress, "auto, tty, plain or rawjson")
+    command.add_option("--progress", flags->progress, "auto, tty, plain, rawjson or quiet")
         ->type_name("MODE")
         ->take_last();
     command.add_flag("-q,--quiet", flags->quiet, "no progress");

@@ -4,13 +4,16 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
 #include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
 #include "base/unique_fd.h"
+#include "base/version.h"
 #include "cli/exit_code.h"
 #include "cli/testing/command_test_base.h"
 
@@ -92,6 +95,84 @@ TEST_F(CommandTest, VersionNeedsNoFarm) {
   EXPECT_THAT(out_.str(), HasSubstr("farm "));
 }
 
+TEST_F(CommandTest, TheVersionTakesDockersFormat) {
+  EXPECT_EQ(Run({"version", "--format", "{{.Client.Version}}"}), kExitDone) << err_.str();
+  EXPECT_EQ(out_.str(), std::string(Version()) + "\n");
+  EXPECT_EQ(RunProgram({"version", "--format", "{{.Nope}}"}, out_, err_, clock_), kExitUsage);
+}
+
+TEST_F(CommandTest, ABoolFlagCanBeSaidToBeFalse) {
+  v1::Image image;
+  image.set_config_json(
+      R"({"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[")" +
+      ("sha256:" + std::string(64, '1')) + R"("]},"history":[{"created_by":"ADD"}]})");
+  image.add_layer_sizes_bytes(1'234'567);
+  const auto history = [&](const std::string &flag) {
+    client_ = std::make_unique<FakeFarmClient>();
+    client_->images["app"] = image;
+    out_.str("");
+    EXPECT_EQ(Run({"history", flag, "--format", "{{.Size}}", "app"}), kExitDone) << err_.str();
+    return out_.str();
+  };
+  EXPECT_EQ(history("--human"), "1.23MB\n");
+  for (const char *flag : {"-H=false", "--human=false", "--no-human", "-H=0"}) {
+    EXPECT_EQ(history(flag), "1234567\n") << flag;
+  }
+  // It is the value of another flag.
+  client_ = std::make_unique<FakeFarmClient>();
+  EXPECT_EQ(Run({"history", "--format", "-H=false", "app"}), kExitFailed);
+}
+
+TEST_F(CommandTest, HelpListsEveryProgressMode) {
+  for (const char *command : {"build", "pull"}) {
+    out_.str("");
+    EXPECT_EQ(RunProgram({command, "--help"}, out_, err_, clock_), kExitDone);
+    for (const char *mode : {"auto", "tty", "plain", "rawjson", "quiet"}) {
+      EXPECT_THAT(out_.str(), HasSubstr(mode));
+    }
+  }
+}
+
+TEST_F(CommandTest, ImagesAreFilteredByLabelAndByTheTimeOfAnother) {
+  v1::Image image;
+  image.set_config_json(
+      R"({"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},)"
+      R"("config":{"Labels":{"team":"a"}}})");
+  for (const auto &[name, seconds] : {std::pair("old", 1000), std::pair("new", 2000)}) {
+    v1::Image named = image;
+    named.add_tags(std::string(name) + ":1");
+    named.mutable_created()->set_seconds(seconds);
+    farm_.images[std::string(name) + ":1"] = named;
+  }
+  const std::map<std::string, v1::Image> images = farm_.images;
+  const auto listed = [&](const std::string &filter) {
+    client_ = std::make_unique<FakeFarmClient>();
+    client_->images = images;
+    out_.str("");
+    EXPECT_EQ(Run({"images", "--filter", filter, "--format", "{{.Repository}}"}), kExitDone)
+        << err_.str();
+    return out_.str();
+  };
+  EXPECT_EQ(listed("before=new:1"), "old\n");
+  EXPECT_EQ(listed("since=old:1"), "new\n");
+  EXPECT_EQ(listed("label=team=a"), "new\nold\n");
+  EXPECT_EQ(listed("label=team=b"), "");
+  client_ = std::make_unique<FakeFarmClient>();
+  EXPECT_EQ(Run({"images", "--filter", "before=none"}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("no such image: none"));
+}
+
+TEST_F(CommandTest, WorkersCountsInPlainEnglish) {
+  farm_.info = [] {
+    v1::InfoResponse info;
+    info.set_builds_running(1);
+    info.set_steps_waiting(2);
+    return info;
+  };
+  EXPECT_EQ(Run({"workers"}), kExitDone);
+  EXPECT_THAT(err_.str(), HasSubstr("1 build running, 2 steps waiting"));
+}
+
 TEST_F(CommandTest, CompletionKnowsCommandsAndFlags) {
   EXPECT_EQ(Run({"completion", "bash"}), kExitDone);
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("--build-arg"), HasSubstr("\"local stop\"")));
@@ -121,6 +202,28 @@ TEST_F(CommandTest, AWrongChangeIsAUsageErrorBeforeTheUpload) {
   EXPECT_EQ(Run({"import", "-c", "RUN make", context_ / "root.tar", "a"}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("--change: RUN is not a valid change instruction"));
   EXPECT_FALSE(sent);
+}
+
+TEST_F(CommandTest, AWrongValueOfAFlagIsAUsageErrorOfEveryCommand) {
+  Write("Dockerfile", "FROM scratch\n");
+  const std::vector<std::vector<std::string>> commands = {
+      {"images", "--filter", "color=red"},
+      {"images", "--format", "{{.Nope}}"},
+      {"images", "--format", "{{"},
+      {"inspect", "--format", "{{", "app"},
+      {"pull", "--progress", "foo", "app"},
+      {"import", "--platform", "a/b/c/d", "x.tar"},
+      {"plan", "--offline", "--platform", "a/b/c/d", context_}};
+  for (const std::vector<std::string> &command : commands) {
+    client_ = std::make_unique<FakeFarmClient>();
+    EXPECT_EQ(Run(command), kExitUsage) << command[0] << " " << command[1];
+  }
+  EXPECT_EQ(RunProgram({"images", "--farm", "no-port"}, out_, err_, clock_), kExitUsage);
+  std::ofstream(dir_ / "wrong.yaml") << "frm: a:1\n";
+  EXPECT_EQ(RunProgram({"images", "--config", dir_ / "wrong.yaml"}, out_, err_, clock_),
+            kExitUsage);
+  EXPECT_EQ(RunProgram({"images", "--config", dir_ / "none.yaml"}, out_, err_, clock_),
+            kExitFailed);
 }
 
 TEST_F(CommandTest, HelpListsEveryExitStatus) {
