@@ -19,6 +19,7 @@
 #include "cli/human_units.h"
 #include "cli/listing.h"
 #include "cli/tab_table.h"
+#include "cli/terminal_text.h"
 
 namespace farm {
 namespace {
@@ -98,7 +99,7 @@ int RunDiskUsage(const FarmFlags& flags, CommandContext& context) {
       context,
       FormatListing(
           flags.format, "{{.Type}}\t{{.Count}}\t{{.Size}}\t{{.Reclaimable}}",
-          {{"Type", "TYPE"}, {"Count", "COUNT"}, {"Size", "SIZE"}, {"Reclaimable", "RECLAIMABLE"}},
+          {{"Type", "TYPE"}, {"Count", "BLOBS"}, {"Size", "SIZE"}, {"Reclaimable", "RECLAIMABLE"}},
           rows));
   if (code == kExitDone && flags.format.empty()) {
     context.out() << "\nTotal " << HumanSize(usage->size_bytes()) << "; collection starts at "
@@ -133,9 +134,10 @@ int RunPrune(const FarmFlags& flags, CommandContext& context) {
       context.err() << "farm prune: standard input is no terminal to ask on; use -f" << std::endl;
       return kExitUsage;
     }
-    context.err() << "This removes what no build and no tagged image holds"
-                  << (flags.all ? ", also the results that a next build could use" : "")
-                  << ".\nContinue? [y/N] " << std::flush;
+    context.err()
+        << "This removes images without a tag, and what no build and no tagged image holds"
+        << (flags.all ? ", also the results that a next build could use" : "")
+        << ".\nContinue? [y/N] " << std::flush;
     std::string answer;
     std::getline(std::cin, answer);
     if (answer != "y" && answer != "Y" && answer != "yes") return kExitDone;
@@ -143,13 +145,17 @@ int RunPrune(const FarmFlags& flags, CommandContext& context) {
   const absl::StatusOr<v1::PruneResponse> pruned =
       context.OnFarm([&](FarmClient& farm) { return farm.Prune(request); });
   if (!pruned.ok()) return context.Fail(pruned.status());
+  for (const std::string& id : pruned->images_removed()) {
+    context.out() << "Deleted: " << HarmlessLine(id, false) << "\n";
+  }
   if (pruned->blobs_removed() == 0) {
     context.out()
         << "What was used within two hours, or the farm's `grace` if that is less, stays: "
            "a build may be about to use it.\n";
   }
-  context.out() << "Removed " << WithThousands(pruned->blobs_removed())
-                << " blobs\nTotal reclaimed space: " << HumanSize(pruned->bytes_removed()) << "\n";
+  context.out() << "Removed " << Counted(pruned->images_removed_size(), "image")
+                << " without a tag, " << Counted(pruned->blobs_removed(), "blob")
+                << "\nTotal reclaimed space: " << HumanSize(pruned->bytes_removed()) << "\n";
   return kExitDone;
 }
 
@@ -225,10 +231,14 @@ void AddFarmCommands(CLI::App& app, CommandRunner& run) {
   flags = std::make_shared<FarmFlags>();
   CLI::App& usage = add(app, "du", "Show what the farm's store is used for", RunDiskUsage, flags);
   usage.add_option("--format", flags->format, kFormat)->type_name("FORMAT")->take_last();
+  usage.footer(
+      "BLOBS counts stored objects: those of an image are its config, its manifest,\n"
+      "and two for each layer, which it shares with others ('farm images' lists\n"
+      "images).");
 
   flags = std::make_shared<FarmFlags>();
   CLI::App& prune =
-      add(app, "prune", "Remove what nothing holds from the farm's store", RunPrune, flags);
+      add(app, "prune", "Remove untagged images and what nothing holds", RunPrune, flags);
   prune.add_flag("-f,--force", flags->force, "do not ask");
   prune.add_flag("-a,--all", flags->all, "also results that a next build could use");
   prune.add_option("--unused-for", flags->unused_for, "only what was not used for so long")

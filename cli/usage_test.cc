@@ -173,6 +173,25 @@ TEST_F(CommandTest, WorkersCountsInPlainEnglish) {
   EXPECT_THAT(err_.str(), HasSubstr("1 build running, 2 steps waiting"));
 }
 
+TEST_F(CommandTest, APruneTellsWhichImagesItRemoved) {
+  farm_.pruned.add_images_removed("sha256:abc");
+  farm_.pruned.set_blobs_removed(2);
+  farm_.pruned.set_bytes_removed(1000);
+  EXPECT_EQ(Run({"prune", "-f"}), kExitDone) << err_.str();
+  EXPECT_EQ(out_.str(),
+            "Deleted: sha256:abc\n"
+            "Removed 1 image without a tag, 2 blobs\n"
+            "Total reclaimed space: 1kB\n");
+}
+
+TEST_F(CommandTest, DiskUsageSaysThatItCountsBlobs) {
+  v1::DiskUsageResponse::Row &row = *farm_.disk_usage.add_rows();
+  row.set_kind("image");
+  row.set_count(7);
+  EXPECT_EQ(Run({"du"}), kExitDone) << err_.str();
+  EXPECT_THAT(out_.str(), AllOf(HasSubstr("BLOBS"), HasSubstr("image     7")));
+}
+
 TEST_F(CommandTest, CompletionKnowsCommandsAndFlags) {
   EXPECT_EQ(Run({"completion", "bash"}), kExitDone);
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("--build-arg"), HasSubstr("\"local stop\"")));

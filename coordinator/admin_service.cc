@@ -63,8 +63,14 @@ class AdminService final : public v1::Admin::CallbackService {
                                   const v1::PruneRequest* request,
                                   v1::PruneResponse* response) override {
     return AnswerOn(context_.farm.slow_pool, context_, call, response,
-                    [this, request](const Caller&, v1::PruneResponse& out) -> absl::Status {
+                    [this, request](const Caller& caller, v1::PruneResponse& out) -> absl::Status {
+                      const absl::Time stored_max =
+                          context_.farm.clock.Now() - DurationFromProto(request->unused_for());
+                      ASSIGN_OR_RETURN(
+                          const std::vector<std::string> images,
+                          context_.farm.images.RemoveUntagged(caller.domain, stored_max));
                       ASSIGN_OR_RETURN(out, context_.collector.Prune(*request));
+                      out.mutable_images_removed()->Add(images.begin(), images.end());
                       return absl::OkStatus();
                     });
   }

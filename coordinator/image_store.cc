@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <type_traits>
 #include <utility>
 
@@ -506,6 +507,41 @@ void ImageStore::ForgetNameless(bool by_digest, std::vector<Form>& forms, IndexB
       batch.Put(IndexTable::kImage, form.key, form.record.SerializeAsString());
     }
   }
+}
+
+absl::StatusOr<std::vector<std::string>> ImageStore::RemoveUntagged(absl::string_view domain,
+                                                                    absl::Time stored_max) {
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  std::set<std::string> tagged;  // hashes of manifests
+  for (const Tagged& tag : tags) tagged.insert(tag.manifest.hex());
+  ASSIGN_OR_RETURN(const std::vector<v1::ImageRecord> records, Records(domain));
+  std::vector<std::string> removed_ids;
+  for (const v1::ImageRecord& record : records) {
+    if (tagged.contains(record.manifest().hash())) continue;
+    if (TimeFromProto(record.created()) > stored_max) continue;
+    ASSIGN_OR_RETURN(const Digest manifest, DigestFromProto(record.manifest()));
+    ASSIGN_OR_RETURN(const bool removed,
+                     Retry([&] { return TryRemoveUntagged(domain, manifest); }));
+    if (removed) removed_ids.push_back(absl::StrCat("sha256:", record.config().hash()));
+  }
+  return removed_ids;
+}
+
+absl::StatusOr<bool> ImageStore::TryRemoveUntagged(absl::string_view domain,
+                                                   const Digest& manifest) {
+  // The record before the tags, as in TryRemove().
+  const std::string key = IndexKey({domain, manifest.raw()});
+  ASSIGN_OR_RETURN(const std::optional<std::string> before,
+                   FindRecord(index_, IndexTable::kImage, key));
+  if (!before.has_value()) return false;
+  ASSIGN_OR_RETURN(const std::vector<Tagged> tags, Tags(domain));
+  for (const Tagged& tag : tags) {
+    if (tag.manifest == manifest) return false;
+  }
+  IndexBatch batch;
+  batch.Expect(IndexTable::kImage, key, before).Delete(IndexTable::kImage, key);
+  RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kSynced));
+  return true;
 }
 
 absl::StatusOr<std::vector<Digest>> ImageStore::LiveBlobs() {

@@ -72,6 +72,11 @@ class ImageStore {
   absl::StatusOr<v1::RemoveImageResponse> Remove(absl::string_view domain,
                                                  const std::vector<std::string>& names, bool force);
 
+  // Forgets the images that have no tag and were stored at `stored_max` or before, as docker image
+  // prune does; one that gets a tag meanwhile stays. Their ids ("sha256:…").
+  absl::StatusOr<std::vector<std::string>> RemoveUntagged(absl::string_view domain,
+                                                          absl::Time stored_max);
+
   // All blobs that images of all domains name: manifests, configs, layers' tables and forms.
   absl::StatusOr<std::vector<Digest>> LiveBlobs();
 
@@ -114,6 +119,8 @@ class ImageStore {
   // remove is a repository digest, and is not in its form's record any more.
   static void ForgetNameless(bool by_digest, std::vector<Form>& forms, IndexBatch& batch,
                              v1::RemoveImageResponse& response);
+  // False if the image has a tag, or is gone. ABORTED as above.
+  absl::StatusOr<bool> TryRemoveUntagged(absl::string_view domain, const Digest& manifest);
 
   BlobStore& blobs_;
   Index& index_;

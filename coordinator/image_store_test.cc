@@ -126,6 +126,25 @@ TEST_F(ImageStoreTest, AnImageIsInspectedWithTheNamesOfAllItsManifests) {
   EXPECT_THAT(image.repo_digests(), ElementsAre(absl::StrCat("r.io/a@", DigestOf("x").oci())));
 }
 
+TEST_F(ImageStoreTest, ImagesWithoutATagAreRemovedAtOnceAndNoOthers) {
+  Put({"a"});
+  Put({}, {"r.io/a@" + DigestOf("x").oci()}, kDockerConfigType);
+  const std::string id = images_.Find("main", "a")->record.config().hash();
+  EXPECT_THAT(images_.RemoveUntagged("main", clock_.Now() - absl::Hours(1)),
+              IsOkAndHolds(IsEmpty()));
+  EXPECT_THAT(images_.RemoveUntagged("main", clock_.Now()),
+              IsOkAndHolds(ElementsAre("sha256:" + id)));
+  EXPECT_TRUE(Has("a"));
+  EXPECT_FALSE(Has("r.io/a@" + DigestOf("x").oci()));
+}
+
+TEST_F(ImageStoreTest, AnImageThatGetsATagWhileItIsPrunedStays) {
+  const Digest image = Put({});
+  index_.meanwhile = [&] { ASSERT_OK(images_.Tag("main", "b", image)); };
+  EXPECT_THAT(images_.RemoveUntagged("main", clock_.Now()), IsOkAndHolds(IsEmpty()));
+  EXPECT_TRUE(Has("b"));
+}
+
 // A tag that named a removed image would keep nothing, and lead nowhere.
 TEST_F(ImageStoreTest, ATagThatComesWhileTheImageIsRemovedKeepsIt) {
   const Digest image = Put({"a"});

@@ -34,6 +34,8 @@ class FakeFarmClient final : public FarmClient {
   std::vector<v1::PullImageRequest> pull_requests;
   std::function<absl::StatusOr<v1::InfoResponse>()> info;
   std::function<absl::Status()> shutdown;
+  v1::DiskUsageResponse disk_usage;
+  v1::PruneResponse pruned;
 
   static absl::Status Play(const Script& script, const EventHandler& handler) {
     for (const v1::BuildEvent& event : script.events) handler(event);
@@ -106,10 +108,8 @@ class FakeFarmClient final : public FarmClient {
   absl::Status ExportImage(const v1::ExportImageRequest&, const EventHandler& handler) override {
     return PlayNext(exports, handler);
   }
-  absl::StatusOr<v1::DiskUsageResponse> DiskUsage() override { return NotScripted(); }
-  absl::StatusOr<v1::PruneResponse> Prune(const v1::PruneRequest&) override {
-    return NotScripted();
-  }
+  absl::StatusOr<v1::DiskUsageResponse> DiskUsage() override { return disk_usage; }
+  absl::StatusOr<v1::PruneResponse> Prune(const v1::PruneRequest&) override { return pruned; }
 
  private:
   static absl::Status NotScripted() { return absl::UnimplementedError("not scripted"); }
