@@ -38,6 +38,17 @@ void Collect(const CLI::App& command, const std::string& path, std::vector<Compl
   }
 }
 
+// Flags with few values, as patterns of the shell; those of --output stand behind "type=".
+constexpr std::pair<const char*, const char*> kValues[] = {
+    {"--progress", "auto tty plain rawjson quiet"},
+    {"--network", "default host none"},
+    {"--compression", "gzip zstd"},
+    {"-o|--output", "type=image type=registry type=oci type=docker type=tar type=local"},
+    {"type", "image registry oci docker tar local"},
+};
+// Commands whose arguments are images.
+constexpr char kImageCommands[] = "rmi|tag|history|inspect|push|save";
+
 std::string Bash(const std::vector<Completion>& all) {
   std::string cases;
   for (const Completion& entry : all) {
@@ -64,10 +75,38 @@ std::string Bash(const std::vector<Completion>& all) {
       "  case \"$path\" in\n",
       cases,
       "  esac\n"
+      "  # To bash \"=\" and \":\" are words of their own.\n"
+      "  local prev=\"${COMP_WORDS[COMP_CWORD-1]}\"\n"
+      "  if [[ $cur == = ]]; then cur=\"\"\n"
+      "  elif [[ $prev == = ]]; then prev=\"${COMP_WORDS[COMP_CWORD-2]}\"; fi\n"
+      "  case \"$prev\" in\n",
+      [] {
+        std::string values;
+        for (const auto& [flag, words] : kValues) {
+          absl::StrAppend(&values, "    ", flag, ") words=\"", words, "\";;\n");
+        }
+        return values;
+      }(),
+      "    *) case \"$path $cur\" in\n"
+      "      *\" -\"*) ;;\n"
+      "      ",
+      absl::StrReplaceAll(kImageCommands, {{"|", "\\ *|"}}),
+      "\\ *)\n"
+      "        local typed=\"${COMP_LINE:0:COMP_POINT}\"\n"
+      "        typed=\"${typed##* }\"\n"
+      "        words=\"$(timeout 2 farm images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null |\n"
+      "          grep -v '<none>')\"\n"
+      "        COMPREPLY=($(compgen -W \"$words\" -- \"$typed\"))\n"
+      "        [[ $typed != *:* ]] || COMPREPLY=(\"${COMPREPLY[@]#\"${typed%:*}:\"}\")\n"
+      "        return;;\n"
+      "    esac;;\n"
+      "  esac\n"
       "  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-      "  [[ ${#COMPREPLY[@]} -gt 0 || $cur == -* ]] || COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+      "  [[ ${#COMPREPLY[@]} -gt 0 || $cur == -* ]] && return\n"
+      "  compopt -o filenames 2>/dev/null\n"
+      "  COMPREPLY=($(compgen -f -- \"$cur\"))\n"
       "}\n"
-      "complete -o filenames -F _farm farm\n");
+      "complete -F _farm farm\n");
 }
 
 std::string Zsh(const std::vector<Completion>& all) {

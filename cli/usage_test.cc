@@ -1,6 +1,7 @@
 // How `farm` is used: flags, help, completion, and the exit status for each kind of mistake.
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -8,6 +9,7 @@
 #include <sstream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
 #include "base/status_macros.h"
@@ -195,6 +197,44 @@ TEST_F(CommandTest, DiskUsageSaysThatItCountsBlobs) {
 TEST_F(CommandTest, CompletionKnowsCommandsAndFlags) {
   EXPECT_EQ(Run({"completion", "bash"}), kExitDone);
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("--build-arg"), HasSubstr("\"local stop\"")));
+}
+
+// What bash offers for a line whose words it has split, with a farm that has images.
+class CompletionTest : public CommandTest {
+ protected:
+  std::string Offered(const std::string &line, const std::string &words) {
+    std::ostringstream script;
+    EXPECT_EQ(RunProgram({"completion", "bash"}, script, err_, clock_), kExitDone);
+    const std::string path = dir_ / "complete.sh";
+    EXPECT_OK(WriteFileAtomically(dir_ / "farm", "#!/bin/sh\nprintf 'app:1\\napp:2\\nbase:1\\n'\n",
+                                  0755));
+    std::ofstream(path) << script.str() << "PATH=" << dir_.string() << ":$PATH\n"
+                        << "COMP_WORDS=(" << words << "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n"
+                        << "COMP_LINE='" << line << "'; COMP_POINT=${#COMP_LINE}\n"
+                        << "_farm; echo \"${COMPREPLY[*]}\"\n";
+    FILE *bash = popen(("bash " + path).c_str(), "r");
+    char buffer[4096];
+    const size_t length = fread(buffer, 1, sizeof(buffer), bash);
+    EXPECT_EQ(pclose(bash), 0);
+    return std::string(absl::StripTrailingAsciiWhitespace({buffer, length}));
+  }
+};
+
+TEST_F(CompletionTest, OffersTheValuesOfFlags) {
+  EXPECT_EQ(Offered("farm build --progress p", "farm build --progress p"), "plain");
+  EXPECT_EQ(Offered("farm build --progress=r", "farm build --progress = r"), "rawjson");
+  EXPECT_EQ(Offered("farm build --network=", "farm build --network ="), "default host none");
+  EXPECT_EQ(Offered("farm build -o type=d", "farm build -o type = d"), "docker");
+  EXPECT_EQ(Offered("farm build -o ", "farm build -o ''"),
+            "type=image type=registry type=oci type=docker type=tar type=local");
+}
+
+TEST_F(CompletionTest, OffersImagesWhereACommandTakesThem) {
+  EXPECT_EQ(Offered("farm rmi a", "farm rmi a"), "app:1 app:2");
+  EXPECT_EQ(Offered("farm push app:", "farm push app :"), "1 2");
+  EXPECT_EQ(Offered("farm save base:1 app:2", "farm save base : 1 app : 2"), "2");
+  EXPECT_EQ(Offered("farm rmi --f", "farm rmi --f"), "--force");
+  EXPECT_EQ(Offered("farm local s", "farm local s"), "status stop");
 }
 
 // ---- whose fault it is
