@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "base/time_proto.h"
 #include "coordinator/step_result.h"
+#include "plan/go_format.h"
 #include "plan/step_key.h"
 #include "rpc/status.h"
 
@@ -37,7 +38,7 @@ bool IsOfDockerfile(const v1::StepIdentity& identity) {
 absl::Status CommandFailed(const v1::StepSpec& spec, const v1::StepResult& result) {
   const auto& args = spec.identity().run().args();
   return absl::AbortedError(absl::StrCat(
-      "process \"", absl::StrJoin(args, " "), "\" did not complete successfully: exit code: ",
+      "process ", GoQuoted(absl::StrJoin(args, " ")), " did not complete successfully: exit code: ",
       result.exit_code(), result.out_of_memory() ? " (its memory limit was reached)" : ""));
 }
 

@@ -296,6 +296,7 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
                                                instruction.position));
     ASSIGN_OR_RETURN(local.from, FileSystemOf(build, source, build.platform, instruction.position));
     if (source.kind == SourceRef::Kind::kStage) local.stage = source.stage;
+    local.from_written = copy.from;
   }
   SourceGroups groups(build, expanded, std::move(local));
   for (const std::string& source : expanded.sources) {

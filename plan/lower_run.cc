@@ -164,6 +164,7 @@ class MountLowering {
                                                   StageGraph::SourceUse::kMount, position_));
       ASSIGN_OR_RETURN(request.from, FileSystemOf(build_, source, build_.platform, position_));
       if (source.kind == SourceRef::Kind::kStage) request.stage = source.stage;
+      request.from_written = mount.from;
     }
     request.patterns = {RootRelative(mount.source)};
     lowered.set_source(static_cast<int32_t>(sources.size()));

@@ -59,6 +59,7 @@ struct RemoteSource {
 struct SourceRequest {
   FileSystemRef from;
   int stage = -1;                     // the stage that --from names, if it is one
+  std::string from_written;           // what --from says; "" for the build context
   std::vector<std::string> patterns;  // expanded, relative to the root of `from`
   // With --parents, one for each pattern: what is copied of the directory that the pattern names,
   // by a path or pattern relative to it.

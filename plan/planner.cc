@@ -521,8 +521,8 @@ absl::Status FinishPlan(PlanBuild& build, const Outline& outline) {
   plan.proxy_env = ProxyEnv(build.options.build_args);
   const std::vector<std::string> unused = UnusedBuildArgs(build, outline);
   if (!unused.empty()) {
-    plan.warnings.push_back(absl::StrCat("[Warning] One or more build-args [",
-                                         absl::StrJoin(unused, " "), "] were not consumed"));
+    plan.warnings.push_back(absl::StrCat("One or more build-args [", absl::StrJoin(unused, " "),
+                                         "] were not consumed"));
   }
   return absl::OkStatus();
 }

@@ -30,20 +30,22 @@ std::string JoinPath(absl::string_view directory, absl::string_view name) {
 
 absl::string_view BaseName(absl::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-const char* NameOf(const FileSystemRef& from) {
-  switch (from.kind) {
+// Where it was looked for: "in the stage build".
+std::string PlaceOf(const SourceRequest& request) {
+  const std::string stage = absl::StrCat("in the stage ", request.from_written);
+  switch (request.from.kind) {
     case FileSystemRef::Kind::kContext:
       return "in the build context";
     case FileSystemRef::Kind::kBase:
-      return "in the image";
+      return request.stage >= 0 ? stage : absl::StrCat("in the image ", request.from_written);
     case FileSystemRef::Kind::kStep:
-      return "in the stage";
+      return stage;
     case FileSystemRef::Kind::kRemote:
       return "in what was fetched";
     case FileSystemRef::Kind::kScratch:
       break;
   }
-  return "in scratch, which has no files";
+  return absl::StrCat(request.stage >= 0 ? stage : "in scratch", ", which has no files");
 }
 
 // --parents and --exclude have the patterns of .dockerignore: to be ignored is to match.
@@ -306,7 +308,7 @@ class SourceResolver {
   }
 
   absl::Status NotFound(const std::string& path, const std::string& resolved) const {
-    std::string message = absl::StrCat("\"/", path, "\": not found ", NameOf(request_.from));
+    std::string message = absl::StrCat("\"/", path, "\": not found ", PlaceOf(request_));
     if (resolved != path) absl::StrAppend(&message, " (a symlink leads to \"/", resolved, "\")");
     const std::string suggestion = Suggestion(resolved);
     if (!suggestion.empty()) absl::StrAppend(&message, ", did you mean \"/", suggestion, "\"?");

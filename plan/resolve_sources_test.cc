@@ -234,9 +234,17 @@ TEST_F(ResolveSourcesTest, ALoopOfSymlinksIsAnError) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too many symlinks")));
 }
 
-TEST_F(ResolveSourcesTest, AStepIsCalledAStage) {
-  step_.sources[0].from.kind = FileSystemRef::Kind::kStep;
-  EXPECT_THAT(Resolve({"x"}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("in the stage")));
+TEST_F(ResolveSourcesTest, AMissingSourceOfAnotherStageNamesThatStage) {
+  step_.sources[0].stage = 0;
+  step_.sources[0].from_written = "build";
+  for (const auto kind : {FileSystemRef::Kind::kStep, FileSystemRef::Kind::kBase}) {
+    step_.sources[0].from.kind = kind;
+    EXPECT_THAT(Resolve({"x"}),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("not found in the stage build")));
+  }
+  step_.sources[0].stage = -1;
+  EXPECT_THAT(Resolve({"x"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("not found in the image build")));
 }
 
 TEST_F(ResolveSourcesTest, ParentsSelectThePathWithItsDirectories) {

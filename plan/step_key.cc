@@ -244,7 +244,7 @@ std::string Value(const v1::KeyPart& part) { return part.shown().empty() ? "none
 std::string ChangedSentence(const v1::KeyPart& now, const v1::KeyPart& before) {
   if (IsSource(now) || IsMount(now)) return absl::StrCat(now.name(), " has other content");
   if (IsVariable(now)) return absl::StrCat(now.name(), " has another value");
-  if (now.name() == "parent") return "the files that it starts from are others";
+  if (now.name() == "parent") return "the files it starts from have changed";
   if (now.name() == "command") {
     return absl::StrCat("the command is another one: ", now.shown(), " (was: ", before.shown(),
                         ")");

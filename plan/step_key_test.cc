@@ -256,7 +256,7 @@ TEST(ExplainKeyTest, NamesTheSource) {
 TEST(ExplainKeyTest, NamesTheParent) {
   EXPECT_THAT(ExplainKey(ComputeStepKey(RunStep(), Parent()).parts,
                          ComputeStepKey(RunStep(), Digest()).parts),
-              ElementsAre("the files that it starts from are others"));
+              ElementsAre("the files it starts from have changed"));
 }
 
 TEST(ExplainKeyTest, NamesAnotherOrder) {

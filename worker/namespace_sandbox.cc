@@ -17,7 +17,8 @@ absl::StatusOr<ExitState> NamespaceSandbox::Run(const SandboxSpec& spec, LogSink
                                                 CancelToken& cancel) {
   const absl::Time started = absl::Now();
   RETURN_IF_ERROR(CheckSpec(spec));
-  ASSIGN_OR_RETURN(const ResolvedUser user, ResolveUser(spec.root_fd, spec.user));
+  ASSIGN_OR_RETURN(const ResolvedUser user, ResolveUser(spec.root_fd, spec.user),
+                   _ << "USER " << spec.user);
   ASSIGN_OR_RETURN(const RunMessage message, EncodeRun({.hostname = spec.hostname,
                                                         .cwd = spec.cwd,
                                                         .args = spec.args,

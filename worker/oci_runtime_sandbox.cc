@@ -158,7 +158,8 @@ absl::StatusOr<ExitState> OciRuntimeSandbox::Run(const SandboxSpec& spec, LogSin
                                                  CancelToken& cancel) {
   const absl::Time started = absl::Now();
   RETURN_IF_ERROR(CheckSpec(spec));
-  ASSIGN_OR_RETURN(const ResolvedUser user, ResolveUser(spec.root_fd, spec.user));
+  ASSIGN_OR_RETURN(const ResolvedUser user, ResolveUser(spec.root_fd, spec.user),
+                   _ << "USER " << spec.user);
   const std::vector<std::string> env = EnvironmentOf(spec, user);
 
   MountStubs stubs(spec.root_fd);

@@ -131,7 +131,7 @@ constexpr Base kTagged = {"tagged",
 // --- The changes
 
 std::vector<Case> Cases() {
-  static constexpr char kOtherRoot[] = "the files that it starts from are others";
+  static constexpr char kOtherRoot[] = "the files it starts from have changed";
   const std::vector<Ran> all_of_copy = {{"COPY src", "source src has other content"},
                                         {"COPY *.txt", kOtherRoot},
                                         {"RUN cat", kOtherRoot}};
