@@ -13,6 +13,7 @@
 #include "cli/progress_model.h"
 #include "cli/terminal_text.h"
 #include "cli/tty_progress.h"
+#include "cli/waiting_notice.h"
 
 namespace farm {
 namespace {
@@ -95,7 +96,8 @@ std::unique_ptr<Progress> MakeProgress(const ProgressOptions& options, std::ostr
       is_terminal && terminal != nullptr && absl::string_view(terminal) != "dumb";
   switch (options.mode) {
     case ProgressMode::kQuiet:
-      return std::make_unique<QuietProgress>(options, err, clock);
+      return std::make_unique<WaitingNotice>(std::make_unique<QuietProgress>(options, err, clock),
+                                             clock);
     case ProgressMode::kRawJson:
       return std::make_unique<RawJsonProgress>(err);
     case ProgressMode::kAuto:
@@ -106,7 +108,8 @@ std::unique_ptr<Progress> MakeProgress(const ProgressOptions& options, std::ostr
     case ProgressMode::kPlain:
       break;
   }
-  return std::make_unique<PlainProgress>(options, is_terminal, err, clock);
+  return std::make_unique<WaitingNotice>(
+      std::make_unique<PlainProgress>(options, is_terminal, err, clock), clock);
 }
 
 }  // namespace farm

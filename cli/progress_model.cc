@@ -107,9 +107,9 @@ void ProgressModel::OnStepStarted(const v1::StepStarted& started, absl::Time eve
   if (!started.reasons().empty()) {
     step.reasons.assign(started.reasons().begin(), started.reasons().end());
   }
-  // What it waited for a worker is not its own time.
+  // Its output is told by the time since its command began; its own time, as the farm counts it,
+  // goes on from the first phase to the last.
   if (!step.has_begun() || (step.phase == "running" && !was_running)) {
-    step.started = now;
     step.started_on_farm = event_time;
   }
   Begin(step, now);

@@ -34,7 +34,7 @@ struct StepView {
   std::string detail;  // of a task
   std::vector<std::string> reasons;
   absl::Time started;          // by the clock of whoever watches
-  absl::Time started_on_farm;  // by the farm's clock, as log times are
+  absl::Time started_on_farm;  // its command, by the farm's clock, as log times are
   absl::Duration duration;     // once it has ended
   int exit_code = 0;
   std::string error;             // message, once it has failed

@@ -1,9 +1,11 @@
 #include "cli/progress.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <sstream>
 
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
 #include "cli/failure_report.h"
@@ -11,10 +13,12 @@
 #include "cli/plain_progress.h"
 #include "cli/testing/fake_farm_client.h"
 #include "cli/tty_progress.h"
+#include "cli/waiting_notice.h"
 
 namespace farm {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
@@ -118,6 +122,72 @@ class ProgressTest : public ::testing::Test {
   Events events_;
   std::ostringstream out_;
 };
+
+// ---- a build that gets nowhere
+
+class WaitingNoticeTest : public ProgressTest {
+ protected:
+  // Waits for a note, a second at most.
+  bool IsTold() {
+    for (int i = 0; i < 1000; ++i) {
+      if (notes_ > 0) return true;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return false;
+  }
+  class Counting final : public Progress {
+   public:
+    explicit Counting(std::atomic<int>& notes) : notes_(notes) {}
+    int BeginTask(absl::string_view) override { return 0; }
+    void UpdateTask(int, absl::string_view) override {}
+    void EndTask(int, const absl::Status&) override {}
+    void OnEvent(const v1::BuildEvent&) override {}
+    void Note(absl::string_view line) override {
+      EXPECT_THAT(line, HasSubstr("waits for a worker"));
+      ++notes_;
+    }
+    void Finish() override {}
+
+   private:
+    std::atomic<int>& notes_;
+  };
+
+  std::atomic<int> notes_ = 0;
+  WaitingNotice progress_{std::make_unique<Counting>(notes_), clock_, absl::Milliseconds(1)};
+};
+
+TEST_F(WaitingNoticeTest, ABuildOfWhichEveryStepWaitsSaysSoOnce) {
+  progress_.OnEvent(events_.Begin(1, "waiting"));
+  clock_.Advance(WaitingNotice::kWaitMin - absl::Seconds(1));
+  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(notes_, 0);
+  progress_.OnEvent(events_.Begin(2, "waiting"));
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(IsTold());
+  clock_.Advance(absl::Hours(1));
+  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(notes_, 1);
+}
+
+TEST_F(WaitingNoticeTest, ABuildOfWhichAStepRunsSaysNothing) {
+  progress_.OnEvent(events_.Begin(1, "waiting"));
+  progress_.OnEvent(events_.Begin(2, "running"));
+  clock_.Advance(absl::Hours(1));
+  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(notes_, 0);
+  progress_.OnEvent(events_.End(2, v1::StepFinished::OUTCOME_RAN));
+  clock_.Advance(absl::Hours(1));
+  EXPECT_TRUE(IsTold());
+}
+
+TEST_F(ProgressTest, QuietTellsOfAWaitToo) {
+  const auto progress = MakeProgress({.mode = ProgressMode::kQuiet}, out_, clock_);
+  progress->OnEvent(events_.Begin(1, "waiting"));
+  clock_.Advance(WaitingNotice::kWaitMin);
+  absl::SleepFor(2 * WaitingNotice::kInterval);
+  progress->Finish();
+  EXPECT_THAT(out_.str(), HasSubstr("waits for a worker"));
+}
 
 // ---- plain
 
@@ -324,6 +394,20 @@ TEST_F(ProgressTest, TheTerminalShowsWhatRunsWithItsOutput) {
       " => CACHED [build 2/3] WORKDIR /src  0.0s\n"
       " => [build 3/3] RUN make all         1.5s\n"
       " => => # cc -c a-file-with-a-rather-long…\n");
+}
+
+TEST_F(ProgressTest, TheTimeOfAStepNeverGoesBack) {
+  ProgressModel model(nullptr);
+  const auto shown = [&] {
+    return DrawBuild(model, "Building", {.columns = 60, .rows = 10}, clock_.Now(), false).back();
+  };
+  model.Apply(events_.Planned({"a"}, 1), clock_.Now());
+  model.Apply(events_.Begin(1, "waiting"), clock_.Now());
+  clock_.Advance(absl::Seconds(10));
+  EXPECT_THAT(shown(), AllOf(HasSubstr("a (waiting for a worker)"), HasSubstr(" 10.0s")));
+  model.Apply(events_.Begin(1), clock_.Now());
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(shown(), HasSubstr(" 11.0s"));
 }
 
 TEST_F(ProgressTest, ThePictureNeverGrowsBeyondTheTerminal) {

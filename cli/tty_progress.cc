@@ -87,7 +87,7 @@ Line StepLine(const StepView& step, absl::Time now) {
   line.text += HarmlessLine(step.name, false);
   std::string suffix = step.detail;
   if (step.state == StepView::State::kRunning && !step.phase.empty() && step.phase != "running") {
-    suffix = step.phase;
+    suffix = step.phase == "waiting" ? "waiting for a worker" : step.phase;
   }
   if (step.state == StepView::State::kShared) suffix = "ran for another build";
   if (!suffix.empty()) absl::StrAppend(&line.text, " (", HarmlessLine(suffix, false), ")");
