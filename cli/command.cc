@@ -12,6 +12,7 @@
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "cli/terminal_text.h"
+#include "rpc/address.h"
 
 namespace farm {
 namespace {
@@ -33,6 +34,12 @@ std::vector<std::string> ConfigFiles() {
 // A setting that is wrong is a mistake of use; a file that can't be read is this machine's matter.
 absl::Status AsSettingError(const absl::Status& status) {
   return absl::IsInvalidArgument(status) ? AsUsageError(status) : AsLocalError(status);
+}
+
+// With no TLS configured, the network beyond gets TLS all the same (rpc/channel.h).
+bool IsLoopback(const std::string& farm) {
+  const absl::StatusOr<Address> address = ParseAddress(farm);
+  return address.ok() && address->reach == Address::Reach::kLoopback;
 }
 
 }  // namespace
@@ -96,7 +103,11 @@ absl::StatusOr<FarmClient*> CommandContext::Farm() {
     }
     RETURN_IF_ERROR(probe);
   }
-  ASSIGN_OR_RETURN(client_, ConnectFarm(config.farm(), config.tls(), config.token_file()));
+  ASSIGN_OR_RETURN(client_, ConnectFarm(config.farm(), config.tls(), config.token_file()),
+                   AsSettingError(_));
+  const v1::TlsClientConfig& tls = config.tls();
+  is_plain_tcp_ =
+      tls.ca_file().empty() && tls.certificate_file().empty() && IsLoopback(config.farm());
   return client_.get();
 }
 
@@ -107,8 +118,17 @@ bool CommandContext::ForgetLocalFarm() {
 
 int CommandContext::Fail(const absl::Status& status) {
   out_.flush();
-  err_ << ErrorText(status) << std::endl;
+  err_ << ErrorText(status) << HintAt(status) << std::endl;
   return ExitCodeFor(status);
+}
+
+std::string CommandContext::HintAt(const absl::Status& status) const {
+  // Who does not understand a greeting hangs up.
+  const bool hung_up = absl::StrContains(status.message(), "Socket closed") ||
+                       absl::StrContains(status.message(), "Connection reset");
+  if (!is_plain_tcp_ || !absl::IsUnavailable(status) || !hung_up) return "";
+  return "\nThe connection was tried without TLS. If the farm wants it, name its CA in the "
+         "configuration\n(~/.config/farm/config.yaml): tls: {ca_file: FILE}";
 }
 
 std::string ErrorText(const absl::Status& status) {

@@ -89,6 +89,9 @@ class CommandContext {
   // So that the next Farm() looks anew. False if the client is of another farm.
   bool ForgetLocalFarm();
 
+  // What may be done about an error; "" if nothing is known.
+  std::string HintAt(const absl::Status& status) const;
+
   const GlobalOptions global_;
   std::ostream& out_;
   std::ostream& err_;
@@ -96,6 +99,7 @@ class CommandContext {
   std::function<void(absl::string_view line)> note_;
   std::unique_ptr<FarmClient> client_;
   bool is_local_ = false;
+  bool is_plain_tcp_ = false;                           // what the client is connected by
   std::vector<std::unique_ptr<FarmClient>> forgotten_;  // others may still hold them
 };
 

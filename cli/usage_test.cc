@@ -1,4 +1,6 @@
 // How `farm` is used: flags, help, completion, and the exit status for each kind of mistake.
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -7,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -288,6 +291,47 @@ TEST_F(CommandTest, AWrongValueOfAFlagIsAUsageErrorOfEveryCommand) {
 TEST_F(CommandTest, HelpListsEveryExitStatus) {
   EXPECT_EQ(Run({"--help"}), kExitDone);
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("1 the build or command failed"), HasSubstr("130")));
+}
+
+// Hangs up on whoever greets it, as one that waits for TLS does.
+class TlsPort {
+ public:
+  TlsPort() : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto *any = reinterpret_cast<sockaddr *>(&address);
+    EXPECT_EQ(bind(listener_.get(), any, size), 0);
+    EXPECT_EQ(listen(listener_.get(), 8), 0);
+    EXPECT_EQ(getsockname(listener_.get(), any, &size), 0);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this] {
+      while (true) {
+        const UniqueFd peer(accept(listener_.get(), nullptr, nullptr));
+        if (!peer.valid()) return;
+        char hello[1024];
+        recv(peer.get(), hello, sizeof(hello), 0);
+      }
+    });
+  }
+  ~TlsPort() {
+    shutdown(listener_.get(), SHUT_RDWR);
+    thread_.join();
+  }
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+ private:
+  const UniqueFd listener_;
+  int port_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(CommandTest, AFarmThatHangsUpMayWantTls) {
+  const TlsPort farm;
+  EXPECT_EQ(RunProgram({"workers", "--farm", farm.address()}, out_, err_, clock_),
+            kExitFarmTrouble);
+  EXPECT_THAT(err_.str(), AllOf(HasSubstr(farm.address()), HasSubstr("tls: {ca_file: FILE}")));
 }
 
 TEST(ExitCodeTest, ALocalErrorIsNoTroubleWithTheFarm) {
