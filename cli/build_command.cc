@@ -40,6 +40,9 @@
 namespace farm {
 namespace {
 
+// Who sends so much and has no .dockerignore is told of it.
+constexpr int64_t kLargeContextBytes = 100'000'000;
+
 // A build whose blobs vanish again and again, or whose context changes all the time, fails.
 constexpr int kAttemptsMax = 3;
 
@@ -374,11 +377,20 @@ class Build {
     const auto on_uploaded = [&](int64_t sent_bytes) {
       if (task < 0) task = progress_->BeginTask("[internal] transfer build context");
       progress_->UpdateTask(task, TransferDetail(sent_bytes));
+      if (sent_bytes > kLargeContextBytes) HintAtIgnoreFile();
     };
     const absl::StatusOr<UploadedContext> uploaded =
         UploadContext(scanned_, client, trust_table, on_uploaded);
     if (task >= 0) progress_->EndTask(task, uploaded.status());
     return uploaded.status();
+  }
+
+  void HintAtIgnoreFile() {
+    const bool is_shown = mode_ != ProgressMode::kQuiet && mode_ != ProgressMode::kRawJson;
+    if (!is_shown || !files_.ignore_text.empty() || std::exchange(hinted_, true)) return;
+    progress_->Note(
+        "the whole context is sent, read or not: a .dockerignore file keeps out what no COPY needs "
+        "('farm context ls PATH' lists what is sent)");
   }
 
   absl::Status WriteOutputs(const v1::BuiltImage& image) {
@@ -458,6 +470,7 @@ class Build {
   BuildFiles files_;
   ScannedContext scanned_;
   BuildHandle handle_;
+  bool hinted_ = false;
   Interrupts* interrupts_ = nullptr;
   std::unique_ptr<Progress> progress_;
 };

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
@@ -197,6 +198,22 @@ TEST_F(BuildCommandTest, ABuildThatARestartedFarmDoesNotKnowIsStartedAgain) {
 TEST_F(BuildCommandTest, AMissingDockerfileIsTheErrorOfDocker) {
   EXPECT_EQ(Build({}), kExitFailed);
   EXPECT_THAT(err_.str(), HasSubstr("open Dockerfile: no such file or directory"));
+}
+
+TEST_F(BuildCommandTest, ALargeContextWithoutIgnoreFileIsToldOfOne) {
+  Write("Dockerfile", "FROM scratch");
+  Write("large", "");
+  fs::resize_file(context_ / "large", 101'000'000);  // sparse
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"--progress", "plain"}), kExitDone) << err_.str();
+  EXPECT_EQ(std::vector<std::string>(absl::StrSplit(err_.str(), "a .dockerignore file")).size(), 2)
+      << err_.str();
+  Write(".dockerignore", "none\n");
+  err_.str("");
+  client_ = std::make_unique<FakeFarmClient>();
+  client_->starts = {Success()};
+  EXPECT_EQ(Build({"--progress", "plain"}), kExitDone) << err_.str();
+  EXPECT_THAT(err_.str(), Not(HasSubstr("a .dockerignore file")));
 }
 
 // ---- what is written
