@@ -40,6 +40,8 @@ constexpr absl::Duration kPollMin = absl::Milliseconds(2);
 constexpr absl::Duration kPollMax = absl::Milliseconds(50);
 constexpr absl::Duration kInfoTimeout = absl::Seconds(10);
 constexpr absl::Duration kIdleShutdown = absl::Minutes(15);
+// The worker ends so long after its coordinator has gone.
+constexpr absl::Duration kLeaveAfter = absl::Seconds(2);
 constexpr int64_t kLogBytesMax = 4 << 20;  // Larger logs are put aside at start, as NAME.log.1.
 constexpr int64_t kLogTailBytes = 4 << 10;
 constexpr size_t kLogTailLines = 12;
@@ -253,7 +255,7 @@ absl::StatusOr<std::unique_ptr<FarmClient>> LocalFarm::StartCoordinator() {
     if (!poll.Wait()) return StartError(Program::kCoordinator, "runs, but does not listen");
   }
   ASSIGN_OR_RETURN(const std::string config, WriteConfig(Program::kCoordinator));
-  ASSIGN_OR_RETURN(const int pid, Spawn(Program::kCoordinator, config));
+  ASSIGN_OR_RETURN(int pid, Spawn(Program::kCoordinator, config));
   const std::string socket_path = options_.runtime_dir + "/farm.sock";
   std::unique_ptr<FarmClient> client;
   Poll ready(options_.start_timeout);
@@ -267,7 +269,13 @@ absl::StatusOr<std::unique_ptr<FarmClient>> LocalFarm::StartCoordinator() {
     }
     int exit_state = 0;
     if (waitpid(pid, &exit_state, WNOHANG) == pid) {
-      return StartError(Program::kCoordinator, "ended at start");
+      // It may have ended in order: for idleness, if this client is so slow, or by somebody's stop.
+      if (exit_state != 0 || !ready.Wait()) {
+        return StartError(Program::kCoordinator, "ended at start");
+      }
+      client = nullptr;
+      ASSIGN_OR_RETURN(pid, Spawn(Program::kCoordinator, config));
+      continue;
     }
     if (!ready.Wait()) return StartError(Program::kCoordinator, "did not get ready in time");
   }
@@ -368,6 +376,7 @@ absl::StatusOr<std::string> LocalFarm::WriteConfig(Program program) {
     if (worker.name().empty()) worker.set_name("local");
     worker.set_state_dir(options_.state_dir + "/worker");
     worker.set_shared_blob_dir(options_.state_dir + "/cas");
+    worker.mutable_leave_after()->set_seconds(absl::ToInt64Seconds(kLeaveAfter));
     if (worker.networks().empty()) {
       worker.add_networks(v1::NETWORK_MODE_HOST);
       worker.add_networks(v1::NETWORK_MODE_NONE);

@@ -203,6 +203,15 @@ TEST_F(LocalFarmTest, ACoordinatorThatEndsAtStartIsAnErrorWithItsLastWords) {
                                               HasSubstr("the index is locked"))));
 }
 
+TEST_F(LocalFarmTest, ACoordinatorThatEndedInOrderAtStartIsStartedAgain) {
+  Install("real-coordinator", kFakeCoordinator);
+  Install("farm-coordinator",
+          "#!/bin/sh\n"
+          "[ -e $FAKE_DIR/idle ] || { touch $FAKE_DIR/idle; exit 0; }\n"
+          "exec $FAKE_DIR/bin/real-coordinator \"$@\"\n");
+  EXPECT_OK(Farm().Ensure());
+}
+
 TEST_F(LocalFarmTest, AWorkerThatEndsAtStartIsAnErrorWithItsLastWords) {
   Install("farm-worker", "#!/bin/sh\necho 'no permission to mount' >&2\nexit 1\n");
   EXPECT_THAT(Farm().Ensure(),

@@ -78,6 +78,7 @@ absl::Status Agent::Run() {
   for (std::thread& thread : slots) thread.join();
   SayGoodbye();
   MutexLock lock(mu_);
+  if (refusal_.ok() && !draining_) LogInfo("left: the coordinator is gone");
   return refusal_;
 }
 

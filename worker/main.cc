@@ -57,8 +57,6 @@ namespace {
 constexpr int kExitUsage = 2;
 constexpr int kExitTrouble = 3;
 constexpr char kNamespacesRuntime[] = "namespaces";
-// The worker of a local farm ends so long after its coordinator has gone.
-constexpr absl::Duration kLeaveLocalFarmAfter = absl::Seconds(2);
 
 absl::Status MakeDirectory(const std::string& path) {
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoStatus(errno, path);
@@ -227,7 +225,10 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   options.platform = HostPlatform();
   options.networks = networks;
   options.limits_missing = LimitsMissing(cgroups->capabilities());
-  if (is_local) options.leave_after = kLeaveLocalFarmAfter;
+  if (const absl::Duration leave_after = DurationFromProto(config.leave_after());
+      leave_after > absl::ZeroDuration()) {
+    options.leave_after = leave_after;
+  }
   Agent agent(std::move(options), *leases, executor, *layers, clock);
 
   const SignalThread on_signal(signals, agent);

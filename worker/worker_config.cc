@@ -73,6 +73,9 @@ absl::Status Check(const v1::WorkerConfig& config) {
   if (!(limits.cpus() >= 0)) {  // NaN is neither.
     return absl::InvalidArgumentError(absl::StrCat("limits.cpus: ", limits.cpus(), " is negative"));
   }
+  if (DurationFromProto(config.leave_after()) < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("leave_after: is negative");
+  }
   if (limits.disk_bytes() > 0) {
     return absl::InvalidArgumentError(
         "limits.disk_bytes: not supported on this worker; leave it out");
