@@ -79,15 +79,6 @@ absl::Status CheckRunnable(const Plan& plan) {
       if (request.from.kind != FileSystemRef::Kind::kRemote) continue;
       return ErrorAt(step.position, "ADD from the network is not supported yet", step.source_line);
     }
-    for (const v1::RunMount& mount : step.identity.run().mounts()) {
-      if (mount.kind() == v1::RunMount::KIND_BIND || mount.kind() == v1::RunMount::KIND_CACHE) {
-        return ErrorAt(step.position,
-                       absl::StrCat("RUN --mount=type=",
-                                    mount.kind() == v1::RunMount::KIND_BIND ? "bind" : "cache",
-                                    " is not supported yet"),
-                       step.source_line);
-      }
-    }
   }
   return absl::OkStatus();
 }

@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
-#include "base/unique_fd.h"
 #include "layer/directory.h"
 #include "layer/paths.h"
 #include "layer/xattrs.h"
@@ -93,6 +92,16 @@ absl::StatusOr<LowerEntry> LowerDirectory::StatSelf() const {
   return LowerEntry{*stat, layer_fds_.front(), path_};
 }
 
+absl::StatusOr<std::vector<UniqueFd>> LowerDirectory::OpenLayers() const {
+  std::vector<UniqueFd> fds;
+  for (const int layer_fd : layer_fds_) {
+    fds.emplace_back(openat(layer_fd, path_.empty() ? "." : path_.c_str(),
+                            O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fds.back().valid()) return ErrnoStatus(errno, absl::StrCat("lower layer: ", path_));
+  }
+  return fds;
+}
+
 LowerView::LowerView(std::vector<int> layer_dirfds_topmost_first)
     : layer_fds_(std::move(layer_dirfds_topmost_first)) {}
 
@@ -100,6 +109,16 @@ LowerDirectory LowerView::Root() const {
   LowerDirectory root;
   root.layer_fds_ = layer_fds_;
   return root;
+}
+
+absl::StatusOr<LowerDirectory> LowerView::Open(absl::string_view path) const {
+  LowerDirectory directory = Root();
+  while (!path.empty() && !directory.empty()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    ASSIGN_OR_RETURN(directory, directory.Open(path.substr(0, slash)));
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return directory;
 }
 
 absl::StatusOr<std::optional<LowerEntry>> LowerView::Stat(absl::string_view path) const {
@@ -118,12 +137,7 @@ absl::StatusOr<std::optional<LowerEntry>> LowerView::Stat(absl::string_view path
 }
 
 absl::StatusOr<std::vector<std::string>> LowerView::List(absl::string_view path) const {
-  LowerDirectory directory = Root();
-  while (!path.empty() && !directory.empty()) {
-    const size_t slash = std::min(path.find('/'), path.size());
-    ASSIGN_OR_RETURN(directory, directory.Open(path.substr(0, slash)));
-    path.remove_prefix(std::min(slash + 1, path.size()));
-  }
+  ASSIGN_OR_RETURN(const LowerDirectory directory, Open(path));
   return directory.List();
 }
 

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
 
 namespace farm {
 
@@ -35,6 +36,9 @@ class LowerDirectory {
   bool empty() const { return layer_fds_.empty(); }
   // The directory itself. Only of one that is not empty().
   absl::StatusOr<LowerEntry> StatSelf() const;
+  // What each layer has of it (O_PATH), topmost first: stacked by overlayfs they are this
+  // directory.
+  absl::StatusOr<std::vector<UniqueFd>> OpenLayers() const;
 
  private:
   friend class LowerView;
@@ -52,6 +56,8 @@ class LowerView {
   explicit LowerView(std::vector<int> layer_dirfds_topmost_first);
 
   LowerDirectory Root() const;
+  // The directory `path`; one without layers if that is no directory. Symlinks are not followed.
+  absl::StatusOr<LowerDirectory> Open(absl::string_view path) const;
   // `path` as in layer/table.h; "" is the root. Symlinks are not followed: under one there is
   // nothing.
   absl::StatusOr<std::optional<LowerEntry>> Stat(absl::string_view path) const;

@@ -113,13 +113,7 @@ class MountLowering {
         break;
       case Mount::Type::kCache:
         lowered.set_kind(v1::RunMount::KIND_CACHE);
-        lowered.set_path(RootRelative(mount.source));
-        if (!mount.from.empty()) {
-          RETURN_IF_ERROR(AddSource(mount, lowered));
-        }
-        lowered.set_id(mount.id.empty() ? CleanPath(mount.target) : mount.id);
-        lowered.set_sharing(SharingOf(mount));
-        SetOwner(mount, 0755, lowered);
+        RETURN_IF_ERROR(AddCache(mount, lowered));
         break;
       case Mount::Type::kTmpfs:
         lowered.set_kind(v1::RunMount::KIND_TMPFS);
@@ -171,6 +165,25 @@ class MountLowering {
     lowered.set_path(request.patterns[0]);
     sources.push_back(std::move(request));
     return absl::OkStatus();
+  }
+
+  absl::Status AddCache(const Mount& mount, v1::RunMount& lowered) {
+    lowered.set_id(mount.id.empty() ? CleanPath(mount.target) : mount.id);
+    lowered.set_sharing(SharingOf(mount));
+    if (mount.from.empty()) {
+      if (!RootRelative(mount.source).empty()) {
+        return build_.file.source->Error(position_,
+                                         "source of a cache needs from: without it, a new cache is "
+                                         "empty");
+      }
+      SetOwner(mount, 0755, lowered);
+      return absl::OkStatus();
+    }
+    // What is not given is the source's own.
+    if (mount.uid.has_value()) lowered.set_uid(*mount.uid);
+    if (mount.gid.has_value()) lowered.set_gid(*mount.gid);
+    if (mount.mode.has_value()) lowered.set_mode(*mount.mode);
+    return AddSource(mount, lowered);
   }
 
   static void SetOwner(const Mount& mount, uint32_t mode, v1::RunMount& lowered) {

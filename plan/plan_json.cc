@@ -80,9 +80,9 @@ Json FromJson(const Plan& plan, const SourceRequest& request) {
 }
 
 void PutOwner(const v1::RunMount& mount, Json& json) {
-  json["uid"] = mount.uid();
-  json["gid"] = mount.gid();
-  json["mode"] = absl::StrFormat("%04o", mount.mode());
+  if (mount.has_uid()) json["uid"] = mount.uid();
+  if (mount.has_gid()) json["gid"] = mount.gid();
+  if (mount.has_mode()) json["mode"] = absl::StrFormat("%04o", mount.mode());
 }
 
 Json MountJson(const Plan& plan, const PlanStep& step, const v1::RunMount& mount) {

@@ -355,6 +355,24 @@ TEST(MakePlanTest, DevicesAreRefusedByName) {
                              HasSubstr("Dockerfile:2:20: RUN --device is not supported yet")));
 }
 
+TEST(MakePlanTest, ANewCacheHasASourceOnlyFromElsewhere) {
+  EXPECT_THAT(PlanOf("FROM alpine\nRUN --mount=type=cache,target=/c,source=/s x\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("Dockerfile:2:5: source of a cache needs from")));
+  EXPECT_OK(PlanOf("FROM alpine\nRUN --mount=type=cache,target=/c,source=. x\n").status());
+}
+
+TEST(MakePlanTest, OwnerAndModeOfACacheAreItsSourcesUnlessGiven) {
+  const absl::StatusOr<Plan> plan = PlanOf(
+      "FROM alpine AS a\nFROM alpine\n"
+      "RUN --mount=type=cache,target=/c,from=a,source=etc,gid=0 x\n");
+  ASSERT_OK(plan);
+  const v1::RunMount& mount = plan->steps[0].identity.run().mounts(0);
+  EXPECT_FALSE(mount.has_uid());
+  EXPECT_TRUE(mount.has_gid());
+  EXPECT_FALSE(mount.has_mode());
+}
+
 TEST(MakePlanTest, WhatStandsOnALinkedLayerWaitsForAllBelow) {
   const absl::StatusOr<Plan> plan =
       PlanOf("FROM alpine\nRUN a\nCOPY --link b /b\nCOPY --link c /c\nRUN d\n");

@@ -124,6 +124,13 @@ class SourceResolver {
   // A mount's source is one path: no wildcards.
   absl::Status FillMount(v1::RunMount& mount) const {
     ASSIGN_OR_RETURN(const std::string resolved, Find(request_.patterns[0]));
+    const TableEntry* const entry = table_.Find(resolved);
+    const bool is_file = entry != nullptr && entry->type == EntryType::kFile;
+    if (!table_.IsDirectory(resolved) && (!is_file || mount.kind() == v1::RunMount::KIND_CACHE)) {
+      return Error(absl::StrCat("\"/", request_.patterns[0], "\" is ",
+                                is_file ? "a file; a cache begins with a directory"
+                                        : "neither a file nor a directory: it cannot be mounted"));
+    }
     ASSIGN_OR_RETURN(const Digest content, table_.ContentDigest(resolved));
     mount.set_path(resolved);
     *mount.mutable_content() = DigestToProto(content);

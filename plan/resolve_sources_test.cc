@@ -368,5 +368,26 @@ TEST_F(ResolveSourcesTest, AMountHasTheContentOfWhatItShows) {
             table_.ContentDigest("src/lib")->hex());
 }
 
+TEST_F(ResolveSourcesTest, FilesAndDirectoriesAreMountedAndACacheBeginsWithADirectory) {
+  TableEntry fifo = File("fifo");
+  fifo.type = EntryType::kFifo;
+  fifo.content = {};
+  Fill({Directory("dir"), File("file"), fifo, Symlink("link", "/fifo")});
+  v1::RunMount& mount = *step_.identity.mutable_run()->add_mounts();
+  mount.set_source(0);
+  const auto resolve = [&](v1::RunMount::Kind kind, const std::string& path) {
+    mount.set_kind(kind);
+    return Resolve(std::vector<std::string>{path});
+  };
+  EXPECT_OK(resolve(v1::RunMount::KIND_BIND, "file"));
+  EXPECT_OK(resolve(v1::RunMount::KIND_CACHE, "dir"));
+  EXPECT_THAT(resolve(v1::RunMount::KIND_CACHE, "file"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("Dockerfile:3:1: \"/file\" is a file")));
+  EXPECT_THAT(resolve(v1::RunMount::KIND_BIND, "link"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("\"/link\" is neither a file nor a directory")));
+}
+
 }  // namespace
 }  // namespace farm

@@ -81,8 +81,6 @@ class LayersSource final : public CopySource {
  private:
   class TreeCopy;
 
-  absl::StatusOr<LowerDirectory> Open(absl::string_view path);
-
   const LowerView view_;
   const Table* const selection_;
   CancelToken& cancel_;

@@ -13,7 +13,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
@@ -21,24 +20,18 @@
 #include "layer/applier.h"
 #include "layer/archive.h"
 #include "layer/compression.h"
-#include "layer/context_table.h"
 #include "worker/blob_feed.h"
 #include "worker/copy_source.h"
 #include "worker/copy_target.h"
 #include "worker/layer_output.h"
 #include "worker/owned_file_source.h"
+#include "worker/step_sources.h"
 #include "worker/user_database.h"
 
 namespace farm {
 namespace {
 
 constexpr uint32_t kInlineMode = 0644;
-
-// What a step copies from: one of the two.
-struct SourceFiles {
-  std::optional<Table> context;
-  std::optional<LayerStack> layers;
-};
 
 // What the items of a step name besides their sources.
 struct Selections {
@@ -50,35 +43,11 @@ struct Selections {
   }
 };
 
-// "" or names separated by single slashes, none of them "." or "..": a path that stays below.
-bool IsCleanPath(absl::string_view path) {
-  if (path.empty()) return true;
-  for (const absl::string_view name : absl::StrSplit(path, '/')) {
-    if (name.empty() || name == "." || name == "..") return false;
-  }
-  return !absl::StrContains(path, absl::string_view("\0", 1));
-}
-
 absl::StatusOr<std::vector<SourceFiles>> FetchSources(const StepTools& tools, const StepRun& run,
                                                       InputFetcher::Errand& errand) {
   std::vector<SourceFiles> sources;
   for (const v1::CopySource& source : run.spec.inputs().sources()) {
-    SourceFiles& files = sources.emplace_back();
-    switch (source.source_case()) {
-      case v1::CopySource::kContextTable: {
-        ASSIGN_OR_RETURN(files.context, tools.inputs.FetchTable(source.context_table()),
-                         _ << "context");
-        // The coordinator has done so, too; this host is ours to guard.
-        RETURN_IF_ERROR(CheckContextTable(*files.context)) << "context";
-        break;
-      }
-      case v1::CopySource::kLayers: {
-        ASSIGN_OR_RETURN(files.layers, tools.inputs.FetchLayers(source.layers().layers(), errand));
-        break;
-      }
-      case v1::CopySource::SOURCE_NOT_SET:
-        return absl::InvalidArgumentError("a source of the copy is not set");
-    }
+    ASSIGN_OR_RETURN(sources.emplace_back(), FetchSource(tools, source, errand));
   }
   for (const v1::CopyItem& item : run.spec.identity().copy().items()) {
     if (!IsCleanPath(item.path()) || !IsCleanPath(item.name()) ||

@@ -102,7 +102,7 @@ absl::StatusOr<LayerCache::Made> InputFetcher::MakeLayer(const v1::LayerRef& lay
     absl::StatusOr<AppliedLayer> applied =
         blob.ok() ? UnpackInto(path, **blob, options) : blob.status();
     if (applied.ok()) {
-      return LayerCache::Made{.size_bytes = UnpackedBytes(applied->table),
+      return LayerCache::Made{.size_bytes = UnpackedBytes(applied->table.entries()),
                               .bound = applied->parents_from_below};
     }
     RETURN_IF_ERROR(RemoveTree(path));

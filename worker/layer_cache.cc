@@ -53,9 +53,9 @@ absl::StatusOr<std::vector<std::string>> ListDirectory(const std::string& path) 
 
 }  // namespace
 
-int64_t UnpackedBytes(const Table& table) {
+int64_t UnpackedBytes(absl::Span<const TableEntry> entries) {
   int64_t bytes = 0;
-  for (const TableEntry& entry : table.entries()) {
+  for (const TableEntry& entry : entries) {
     const int64_t data = entry.hard_link_to.empty() ? entry.size_bytes() : 0;
     bytes += kBlockBytes / 4 + (data + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
     if (entry.type == EntryType::kDirectory) bytes += kBlockBytes;

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/cancel_token.h"
 #include "base/clock.h"
 #include "base/digest.h"
@@ -142,8 +143,8 @@ class LayerCache {
   std::set<std::string> reported_ FARM_GUARDED_BY(mu_);  // by TakeChanges()
 };
 
-// About what an unpacked layer takes on disk.
-int64_t UnpackedBytes(const Table& table);
+// About what the entries of a layer take on disk.
+int64_t UnpackedBytes(absl::Span<const TableEntry> entries);
 
 }  // namespace farm
 

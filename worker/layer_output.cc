@@ -80,7 +80,8 @@ absl::Status StoreLayer(const StepTools& tools, const StepRun& run, Snapshot& sn
       .Acquire({.diff_id = packed.diff_id, .below = below.chain_id()}, run.cancel,
                [&](const std::string& path) -> absl::StatusOr<LayerCache::Made> {
                  RETURN_IF_ERROR(snapshot.Commit(path));
-                 return LayerCache::Made{.size_bytes = UnpackedBytes(packed.table), .bound = true};
+                 return LayerCache::Made{.size_bytes = UnpackedBytes(packed.table.entries()),
+                                         .bound = true};
                })
       .status();
 }

@@ -20,8 +20,10 @@ class LayerStack {
 
   // Topmost first, as Snapshotter::Prepare() takes them.
   std::vector<std::string> directories() const;
-  // Borrows descriptors of this stack.
+  // Borrows descriptors of this stack. Not after CloseDirectories().
   LowerView view() const;
+  // For who needs no more of the layers than that they stay where they are.
+  void CloseDirectories() { directories_.clear(); }
   // Zero if there are no layers.
   const Digest& chain_id() const { return chain_id_; }
 

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
@@ -136,14 +135,6 @@ class LayersSource::TreeCopy {
   std::map<std::pair<dev_t, ino_t>, std::string> links_;  // where the first name was written
 };
 
-absl::StatusOr<LowerDirectory> LayersSource::Open(absl::string_view path) {
-  LowerDirectory directory = view_.Root();
-  for (const absl::string_view name : absl::StrSplit(path, '/', absl::SkipEmpty())) {
-    ASSIGN_OR_RETURN(directory, directory.Open(name));
-  }
-  return directory;
-}
-
 absl::StatusOr<bool> LayersSource::IsDirectory(absl::string_view path) {
   if (path.empty()) return true;
   ASSIGN_OR_RETURN(const std::optional<LowerEntry> entry, view_.Stat(path));
@@ -158,7 +149,7 @@ absl::Status LayersSource::CopyEntry(absl::string_view path, CopyTarget& target,
                                      absl::string_view name) {
   const size_t slash = path.rfind('/');
   const bool at_root = slash == absl::string_view::npos;
-  ASSIGN_OR_RETURN(const LowerDirectory parent, Open(at_root ? "" : path.substr(0, slash)));
+  ASSIGN_OR_RETURN(const LowerDirectory parent, view_.Open(at_root ? "" : path.substr(0, slash)));
   const absl::string_view from_name = at_root ? path : path.substr(slash + 1);
   ASSIGN_OR_RETURN(const std::optional<LowerEntry> entry, parent.Stat(from_name));
   if (!entry.has_value()) {
@@ -169,7 +160,7 @@ absl::Status LayersSource::CopyEntry(absl::string_view path, CopyTarget& target,
 
 absl::Status LayersSource::CopyContents(absl::string_view path, CopyTarget& target,
                                         const CopyTarget::Directory& directory) {
-  ASSIGN_OR_RETURN(const LowerDirectory from, Open(path));
+  ASSIGN_OR_RETURN(const LowerDirectory from, view_.Open(path));
   if (from.empty()) return absl::OkStatus();  // The root of scratch.
   RETURN_IF_ERROR(TreeCopy(*this, path, target).CopyContents(from, directory));
   ASSIGN_OR_RETURN(const LowerEntry self, from.StatSelf());

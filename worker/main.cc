@@ -175,6 +175,11 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       LayerCache::Open(
           {.dir = dir + "/layers", .bytes_max = config.layers_bytes_max(), .boot_id = boot_id},
           clock, trash));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<CacheDirectories> caches,
+      CacheDirectories::Open(
+          {.dir = dir + "/caches", .bytes_max = config.caches_bytes_max(), .boot_id = boot_id},
+          clock, trash));
   InputFetcher inputs(blobs, registry, *layers, dir + "/tmp");
 
   // How commands are run.
@@ -206,6 +211,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
                              const auto& receive) { return remote.GetBatch(digests, receive); },
       .registry = registry,
       .layers = *layers,
+      .caches = *caches,
       .inputs = inputs,
       .snapshotter = *snapshotter,
       .sandbox = *sandbox,
@@ -271,7 +277,7 @@ int Main(int argc, char** argv) {
   app.footer(
       "Needs root. The first SIGTERM lets running steps finish and takes no more, the second\n"
       "cancels them. Files under DIR: layers/ (unpacked, least recently used go first),\n"
-      "steps/, tmp/ and trash/ (emptied at start).\n"
+      "caches/ (of RUN --mount=type=cache, likewise), steps/, tmp/ and trash/ (emptied at start).\n"
       "Exit status: 0 stopped as asked, 2 wrong usage or configuration, 3 trouble at run time.\n"
       "See deploy/examples/worker.yaml for all settings.");
   try {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,13 +18,13 @@
 #include "base/status_macros.h"
 #include "base/time_proto.h"
 #include "worker/layer_output.h"
+#include "worker/run_mounts.h"
 
 namespace farm {
 namespace {
 
 constexpr char kHostname[] = "buildkitsandbox";
 constexpr int64_t kResolvConfBytesMax = 64 << 10;
-constexpr uint32_t kTmpfsMode = 01777;
 
 // The Dockerfile's choice, else the farm's default. What a worker lets a command do is for the
 // worker's configuration to say.
@@ -73,54 +74,6 @@ SandboxMount ReadOnlyFile(std::string target, std::string contents) {
   return mount;
 }
 
-// What the Dockerfile's mounts and heredocs show to the command.
-absl::Status AddMounts(const v1::RunOperation& operation, const v1::StepExecution& execution,
-                       SandboxSpec& spec) {
-  for (const v1::RunMount& asked : operation.mounts()) {
-    SandboxMount mount;
-    mount.target = asked.target();
-    mount.read_only = asked.read_only();
-    mount.mode = asked.mode();
-    mount.uid = asked.uid();
-    mount.gid = asked.gid();
-    switch (asked.kind()) {
-      case v1::RunMount::KIND_FILE:
-        mount.kind = SandboxMount::Kind::kFile;
-        mount.contents = asked.contents();
-        break;
-      case v1::RunMount::KIND_TMPFS:
-        mount.kind = SandboxMount::Kind::kTmpfs;
-        mount.size_bytes = asked.size_bytes();
-        mount.mode = kTmpfsMode;
-        break;
-      case v1::RunMount::KIND_SECRET: {
-        const auto secret = std::find_if(
-            execution.secrets().begin(), execution.secrets().end(),
-            [&asked](const v1::SecretValue& known) { return known.id() == asked.id(); });
-        if (secret == execution.secrets().end()) {
-          if (!asked.required()) continue;
-          return absl::InvalidArgumentError(absl::StrCat("secret ", asked.id(), ": not found"));
-        }
-        if (!asked.env().empty()) {
-          spec.env.push_back(absl::StrCat(asked.env(), "=", secret->value()));
-        }
-        if (asked.target().empty()) continue;
-        mount.kind = SandboxMount::Kind::kFile;
-        mount.contents = secret->value();
-        break;
-      }
-      case v1::RunMount::KIND_SSH:
-        if (!asked.required()) continue;
-        return absl::InvalidArgumentError(absl::StrCat("ssh agent ", asked.id(), ": not found"));
-      default:
-        return absl::InvalidArgumentError(
-            absl::StrCat("mount ", v1::RunMount::Kind_Name(asked.kind()), " is unknown"));
-    }
-    spec.mounts.push_back(std::move(mount));
-  }
-  return absl::OkStatus();
-}
-
 absl::Duration Timeout(const v1::StepLimits& limits, const v1::StepExecution& execution) {
   absl::Duration timeout = absl::InfiniteDuration();
   if (limits.has_timeout()) timeout = DurationFromProto(limits.timeout());
@@ -165,15 +118,18 @@ absl::StatusOr<v1::StepResult> ExecuteRun(const StepTools& tools, const StepRun&
                    tools.inputs.FetchLayers(run.spec.inputs().root(), errand));
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot,
                    tools.snapshotter.Prepare(root.directories(), tools.StepDir(run.id)));
+  std::optional<RunMounts> mounts(std::in_place, tools, run, tools.StepDir(run.id));
+  RETURN_IF_ERROR(mounts->Prepare(errand));
 
   run.enter_phase(StepPhase::kRunning);
   StepTimes times{.started = tools.clock.Now(), .finished = {}};
   SandboxSpec spec = MakeSpec(tools, run, network, snapshot->root_fd());
-  RETURN_IF_ERROR(AddMounts(operation, run.spec.execution(), spec));
+  mounts->AddTo(spec);
   // For the sandbox alone, beside the snapshot, so that it vanishes with it.
   spec.scratch_dir = tools.StepDir(run.id) + "/scratch";
   if (mkdir(spec.scratch_dir.c_str(), 0700) != 0) return ErrnoStatus(errno, spec.scratch_dir);
   ASSIGN_OR_RETURN(const ExitState exit, tools.sandbox.Run(spec, run.log, run.cancel));
+  mounts.reset();  // Others may wait for what it holds.
   times.finished = tools.clock.Now();
 
   v1::StepResult result;

@@ -29,7 +29,8 @@ class StepExecutor {
   virtual ~StepExecutor() = default;
 
   // Brings the inputs, does the step, stores the output in the CAS. When it returns, in whatever
-  // way, no process, mount or file of the step is left, but for caches (worker/layer_cache.h).
+  // way, no process, mount or file of the step is left, but for caches (worker/layer_cache.h,
+  // worker/cache_directories.h).
   // A command that fails is a result with its exit code.
   //   INVALID_ARGUMENT     what is asked for can't be done, here or elsewhere: an unknown user, a
   //   COPY

@@ -11,6 +11,7 @@
 #include "oci/registry.h"
 #include "proto/farm/v1/config.pb.h"
 #include "worker/blob_feed.h"
+#include "worker/cache_directories.h"
 #include "worker/input_fetcher.h"
 #include "worker/layer_cache.h"
 #include "worker/sandbox.h"
@@ -26,6 +27,7 @@ struct StepTools {
   GetBlobs get_blobs;  // many small ones at once, from the same store
   Registry& registry;
   LayerCache& layers;
+  CacheDirectories& caches;
   InputFetcher& inputs;
   Snapshotter& snapshotter;
   Sandbox& sandbox;

@@ -136,8 +136,9 @@ absl::StatusOr<v1::StepResult> ExecuteUnpack(const StepTools& tools, const StepR
                                [&](const std::string& to) -> absl::StatusOr<LayerCache::Made> {
                                  if (rename(path.c_str(), to.c_str()) != 0)
                                    return ErrnoStatus(errno, to);
-                                 return LayerCache::Made{.size_bytes = UnpackedBytes(layer.table),
-                                                         .bound = false};
+                                 return LayerCache::Made{
+                                     .size_bytes = UnpackedBytes(layer.table.entries()),
+                                     .bound = false};
                                })
                       .status());
   return result;

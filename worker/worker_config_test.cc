@@ -30,6 +30,7 @@ TEST(WorkerConfigTest, DefaultsAreFilledIn) {
   EXPECT_GE(config.slots(), 1);
   EXPECT_EQ(config.runtime(), "namespaces");
   EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_NONE));
+  EXPECT_EQ(config.caches_bytes_max(), int64_t{20} << 30);
   EXPECT_EQ(config.limits().processes_max(), 32768);
   EXPECT_EQ(config.limits().timeout().seconds(), 6 * 3600);
 }

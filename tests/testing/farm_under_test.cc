@@ -85,6 +85,10 @@ void LocalFarmUnderTest::Configure(const std::string& coordinator_yaml) const {
   state_.Write(".config/farm/local-coordinator.yaml", coordinator_yaml);
 }
 
+void LocalFarmUnderTest::ConfigureWorker(const std::string& worker_yaml) const {
+  state_.Write(".config/farm/local-worker.yaml", worker_yaml);
+}
+
 pid_t LocalFarmUnderTest::CoordinatorPid() const {
   for (const absl::string_view line : absl::StrSplit(Farm({"local", "status"}).out, '\n')) {
     int pid = 0;

@@ -29,6 +29,8 @@ class LocalFarmUnderTest {
 
   // Settings of this farm's coordinator, before it is started; see local-coordinator.yaml.
   void Configure(const std::string& coordinator_yaml) const;
+  // The same of its worker; see local-worker.yaml.
+  void ConfigureWorker(const std::string& worker_yaml) const;
   // 0 if it does not run.
   pid_t CoordinatorPid() const;
 

@@ -33,6 +33,8 @@ StepWorld::~StepWorld() {
 void StepWorld::Open() {
   trash_ = std::make_unique<Trash>(dir_ + "/trash");
   layers_ = LayerCache::Open({.dir = dir_ + "/layers", .boot_id = "boot"}, clock_, *trash_).value();
+  caches_ =
+      CacheDirectories::Open({.dir = dir_ + "/caches", .boot_id = "boot"}, clock_, *trash_).value();
   inputs_ = std::make_unique<InputFetcher>(blobs_, registry_, *layers_, dir_ + "/tmp");
   snapshotter_ = OverlaySnapshotter::Create(dir_, *trash_).value();
   executor_ = std::make_unique<LocalStepExecutor>(StepTools{.clock = clock_,
@@ -40,6 +42,7 @@ void StepWorld::Open() {
                                                             .get_blobs = GetBlobsOneByOne(blobs_),
                                                             .registry = registry_,
                                                             .layers = *layers_,
+                                                            .caches = *caches_,
                                                             .inputs = *inputs_,
                                                             .snapshotter = *snapshotter_,
                                                             .sandbox = sandbox_,
@@ -56,6 +59,7 @@ void StepWorld::Close() {
   stacks_.clear();
   executor_.reset();
   inputs_.reset();
+  caches_.reset();
   layers_.reset();
   snapshotter_.reset();
   trash_.reset();
@@ -117,6 +121,14 @@ absl::StatusOr<v1::StepResult> StepWorld::Execute(const v1::StepSpec& spec) {
                              .enter_phase = [this](StepPhase phase) { phases_.push_back(phase); }});
 }
 
+absl::StatusOr<v1::StepResult> StepWorld::Execute(const v1::StepSpec& spec, LogSink& log) {
+  return executor_->Execute({.id = absl::StrCat("step-", ++next_id_),
+                             .spec = spec,
+                             .log = log,
+                             .cancel = cancel_,
+                             .enter_phase = [](StepPhase) {}});
+}
+
 int StepWorld::Mount(const std::vector<v1::LayerRef>& chain) {
   v1::StepSpec spec;
   for (const v1::LayerRef& layer : chain) *spec.mutable_inputs()->add_root() = layer;
@@ -131,6 +143,7 @@ int StepWorld::Mount(const std::vector<v1::LayerRef>& chain) {
 }
 
 std::string StepWorld::Leftovers() {
+  caches_->WaitUntilMeasured();
   trash_->WaitUntilEmpty();
   std::vector<std::string> lines;
   for (const char* name : {"/steps", "/tmp", "/trash"}) {

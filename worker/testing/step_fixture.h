@@ -3,6 +3,7 @@
 #ifndef FARM_WORKER_TESTING_STEP_FIXTURE_H_
 #define FARM_WORKER_TESTING_STEP_FIXTURE_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@
 #include "layer/testing/scratch_directory.h"
 #include "oci/testing/fake_registry.h"
 #include "proto/farm/v1/step.pb.h"
+#include "worker/cache_directories.h"
 #include "worker/input_fetcher.h"
 #include "worker/layer_cache.h"
 #include "worker/local_step_executor.h"
@@ -47,6 +49,8 @@ class StepWorld {
                          const std::map<std::string, std::string>& contents);
 
   absl::StatusOr<v1::StepResult> Execute(const v1::StepSpec& spec);
+  // The same, with a log of the test's. Safe for concurrent calls, but for the other Execute().
+  absl::StatusOr<v1::StepResult> Execute(const v1::StepSpec& spec, LogSink& log);
 
   // The merged root of a chain, to look into: a mount that lives as long as the world.
   int Mount(const std::vector<v1::LayerRef>& chain);
@@ -61,6 +65,7 @@ class StepWorld {
   ScriptedSandbox& sandbox() { return sandbox_; }
   const std::string& log() const { return log_.text; }  // of all steps
   LayerCache& layers() { return *layers_; }
+  CacheDirectories& caches() { return *caches_; }
   CancelToken& cancel() { return cancel_; }
   std::vector<StepPhase>& phases() { return phases_; }
   // What archives and pulled layers may hold from now on.
@@ -79,6 +84,7 @@ class StepWorld {
   ScriptedSandbox sandbox_;
   std::unique_ptr<Trash> trash_;
   std::unique_ptr<LayerCache> layers_;
+  std::unique_ptr<CacheDirectories> caches_;
   std::unique_ptr<InputFetcher> inputs_;
   std::unique_ptr<Snapshotter> snapshotter_;
   std::unique_ptr<LocalStepExecutor> executor_;
@@ -87,7 +93,7 @@ class StepWorld {
   std::vector<StepPhase> phases_;
   std::vector<std::unique_ptr<Snapshot>> mounts_;
   std::vector<LayerStack> stacks_;
-  int next_id_ = 0;
+  std::atomic<int> next_id_ = 0;
   DecompressOptions unpack_;
 };
 

@@ -1,0 +1,1 @@
+mkdir -p src/cache src/t; echo a > src/a
