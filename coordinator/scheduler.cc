@@ -10,6 +10,9 @@
 namespace farm {
 namespace {
 
+// Caches whose workers are remembered at most.
+constexpr size_t kCacheHomesMax = 10'000;
+
 LeaseEpoch FromProto(const v1::LeaseEpoch& epoch) {
   return {epoch.incarnation(), epoch.sequence()};
 }
@@ -333,6 +336,7 @@ void Scheduler::GrantAll(absl::Time now) {
     job.lease = epoch;
     ++running_[job.job.group];
     leases_[epoch] = {.job = job_id, .worker = worker_name, .renewed = now};
+    RememberCaches(job.job, worker_name);
     Worker& worker = workers_.at(worker_name);
     worker.leases.insert(epoch);
     worker.news = true;
@@ -340,7 +344,21 @@ void Scheduler::GrantAll(absl::Time now) {
   }
 }
 
+// A cache stays at home while its worker takes jobs: those that had to go elsewhere, as there was
+// no free slot, do not move it.
+void Scheduler::RememberCaches(const Job& job, const std::string& worker_name) {
+  for (const std::string& cache : job.caches) {
+    if (const auto home = homes_.find(cache); home != homes_.end()) {
+      const auto worker = workers_.find(home->second);
+      if (worker != workers_.end() && IsOpen(worker->second)) continue;
+    }
+    if (homes_.size() >= kCacheHomesMax) homes_.clear();  // Found anew, job by job.
+    homes_[cache] = worker_name;
+  }
+}
+
 std::string Scheduler::BestWorker(const JobState& job) const {
+  if (std::string home = HomeOfCaches(job); !home.empty()) return home;
   const std::string nearest = NearestWorker(job, /*idle_only=*/false);
   if (!nearest.empty()) {
     // Steps of one worker share its processors, and many a step would use all of them. Layers are
@@ -361,8 +379,18 @@ std::string Scheduler::BestWorker(const JobState& job) const {
   return "";
 }
 
+std::string Scheduler::HomeOfCaches(const JobState& job) const {
+  for (const std::string& cache : job.job.caches) {
+    const auto home = homes_.find(cache);
+    if (home == homes_.end() || !free_.contains(home->second)) continue;
+    if (Fits(workers_.at(home->second), job.job) && !job.avoid.contains(home->second)) {
+      return home->second;
+    }
+  }
+  return "";
+}
+
 std::string Scheduler::NearestWorker(const JobState& job, bool idle_only) const {
-  // The topmost layer says most: who has it has, as a rule, all those below.
   std::string best;
   int best_free = 0;
   const auto consider = [&](const std::string& name) {
@@ -374,6 +402,7 @@ std::string Scheduler::NearestWorker(const JobState& job, bool idle_only) const 
       best_free = worker.FreeSlots();
     }
   };
+  // The topmost layer says most: who has it has, as a rule, all those below.
   for (auto layer = job.job.layers.rbegin(); layer != job.job.layers.rend(); ++layer) {
     const auto it = holders_.find(*layer);
     if (it == holders_.end()) continue;

@@ -47,6 +47,9 @@ class Scheduler {
     std::optional<v1::Platform> platform;  // That its worker must have.
     v1::NetworkMode network = v1::NETWORK_MODE_UNSPECIFIED;
     std::vector<std::string> layers;  // diffIDs (hex) that it reads, base first: worth a good place
+    // Cache mounts, "domain/id": worth a better one, since what a worker keeps of them is nowhere
+    // else.
+    std::vector<std::string> caches;
   };
 
   // What happened to a job.
@@ -160,9 +163,12 @@ class Scheduler {
   void GrantAll(absl::Time now);
   // Where the job is to run now; "" if it has to wait.
   std::string BestWorker(const JobState& job) const;
+  // The worker that keeps one of the job's caches and could run it now; "" if there is none.
+  std::string HomeOfCaches(const JobState& job) const;
   // Of those that have a free slot, or have nothing to do, fit and have not failed: the one that
   // has most of the layers, then the one with most free slots. "" if there is none.
   std::string NearestWorker(const JobState& job, bool idle_only) const;
+  void RememberCaches(const Job& job, const std::string& worker_name);
   // It takes new leases, now or once it has a free slot.
   static bool IsOpen(const Worker& worker);
   static bool Fits(const Worker& worker, const Job& job);
@@ -183,6 +189,7 @@ class Scheduler {
   std::map<std::string, Worker> workers_;
   absl::flat_hash_set<std::string> free_;  // workers with a free slot
   absl::flat_hash_map<std::string, absl::flat_hash_set<std::string>> holders_;  // layer -> workers
+  absl::flat_hash_map<std::string, std::string> homes_;  // cache -> the worker whose jobs use it
 };
 
 }  // namespace farm

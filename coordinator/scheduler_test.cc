@@ -139,6 +139,56 @@ TEST_F(SchedulerTest, ALayerThatWasRemovedIsForgotten) {
   EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 1u);
 }
 
+TEST_F(SchedulerTest, JobsOfOneCacheGoToOneWorker) {
+  Join("w1", 2, {"top"});
+  Join("w2", 4);
+  const auto with_cache = [this](const std::string& name, std::vector<std::string> layers) {
+    Scheduler::Job job = Run(name, std::move(layers));
+    job.caches = {"main/packages"};
+    return job;
+  };
+  scheduler_.Submit(with_cache("first", {}));
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 1u);
+  // A layer may be fetched; the cache is there alone.
+  scheduler_.Submit(with_cache("second", {"top"}));
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 2u);
+}
+
+TEST_F(SchedulerTest, AJobDoesNotWaitForTheWorkerOfItsCacheWhichStaysAtHome) {
+  Join("w1", 1);
+  Join("w2", 2);
+  const auto submit = [this](const std::string& name) {
+    Scheduler::Job job = Run(name);
+    job.caches = {"main/packages"};
+    scheduler_.Submit(job);
+  };
+  submit("one");
+  submit("two");
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 2u);
+  submit("three");
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
+  scheduler_.Withdraw("main/one");
+  scheduler_.Withdraw("main/three");
+  submit("four");
+  EXPECT_EQ(scheduler_.LeasesOf("w2").size(), 2u);
+}
+
+TEST_F(SchedulerTest, ACacheFindsANewHomeWhenItsWorkerIsGone) {
+  Join("w2", 4);
+  Scheduler::Job job = Run("one");
+  job.caches = {"main/packages"};
+  scheduler_.Submit(job);
+  Join("w1", 2);
+  now_ += kTtl + absl::Seconds(1);
+  Join("w1", 2);
+  scheduler_.OnTick(now_);
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 1u);
+  Join("w3", 8);
+  job.id = "main/two";
+  scheduler_.Submit(job);
+  EXPECT_EQ(scheduler_.LeasesOf("w1").size(), 2u);
+}
+
 TEST_F(SchedulerTest, ResultUnderAnOldEpochIsRefused) {
   Join("w1");
   scheduler_.Submit(Run("make"));

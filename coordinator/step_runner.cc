@@ -34,6 +34,10 @@ Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request)
   for (const v1::LayerRef& layer : request.spec.inputs().root()) {
     job.layers.push_back(layer.diff_id().hash());
   }
+  for (const v1::RunMount& mount : request.spec.identity().run().mounts()) {
+    if (mount.kind() != v1::RunMount::KIND_CACHE) continue;
+    job.caches.push_back(absl::StrCat(request.domain, "/", mount.id()));
+  }
   return job;
 }
 
