@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/check.h"
 #include "base/digest_proto.h"
@@ -157,7 +159,11 @@ std::string StepWorld::Leftovers() {
   std::sort(lines.begin(), lines.end());
   const auto fds = std::filesystem::directory_iterator("/proc/self/fd");
   lines.push_back(absl::StrCat("descriptors ", std::distance(begin(fds), end(fds))));
-  lines.push_back(ReadFile("/proc/self/mountinfo").value());
+  // Only its own: others mount on this host meanwhile.
+  for (const absl::string_view line :
+       absl::StrSplit(ReadFile("/proc/self/mountinfo").value(), '\n')) {
+    if (absl::StrContains(line, dir_)) lines.emplace_back(line);
+  }
   std::string text;
   for (const std::string& line : lines) absl::StrAppend(&text, line, "\n");
   return text;

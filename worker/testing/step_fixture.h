@@ -56,7 +56,7 @@ class StepWorld {
   int Mount(const std::vector<v1::LayerRef>& chain);
 
   // Entries below the worker's directories that should be empty between steps, open descriptors and
-  // mounts, as a comparable text.
+  // mounts of these directories, as a comparable text.
   std::string Leftovers();
 
   const std::string& dir() const { return dir_; }
