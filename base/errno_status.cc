@@ -11,6 +11,7 @@ namespace {
 absl::StatusCode CodeOf(int error_number) {
   switch (error_number) {
     case ENOENT:
+    case ENODEV:
       return absl::StatusCode::kNotFound;
     case EEXIST:
       return absl::StatusCode::kAlreadyExists;

@@ -7,8 +7,9 @@
 namespace farm {
 
 // "what: strerror(error_number)", under the code that tells the caller what to do:
-// ENOENT NOT_FOUND, EEXIST ALREADY_EXISTS, EACCES/EPERM PERMISSION_DENIED, ENOSPC/EDQUOT/EMFILE/
-// ENFILE/ENOMEM RESOURCE_EXHAUSTED, EINTR/EAGAIN/EIO/network errors UNAVAILABLE, else INTERNAL.
+// ENOENT/ENODEV NOT_FOUND, EEXIST ALREADY_EXISTS, EACCES/EPERM PERMISSION_DENIED,
+// ENOSPC/EDQUOT/EMFILE/ENFILE/ENOMEM RESOURCE_EXHAUSTED, EINTR/EAGAIN/EIO/network errors
+// UNAVAILABLE, else INTERNAL.
 absl::Status ErrnoStatus(int error_number, absl::string_view what);
 
 }  // namespace farm

@@ -18,6 +18,8 @@ _LIBS = {
     "libcap": (["libcap"], "libcap-dev"),
     "libcurl": (["libcurl"], "libcurl4-openssl-dev"),
     "libdeflate": (["libdeflate"], "libdeflate-dev"),
+    "libmnl": (["libmnl"], "libmnl-dev"),
+    "libnftables": (["libnftables"], "libnftables-dev"),
     "libseccomp": (["libseccomp"], "libseccomp-dev"),
     "nlohmann_json": (["nlohmann_json"], "nlohmann-json3-dev"),
     "openssl": (["openssl"], "libssl-dev"),

@@ -26,6 +26,7 @@ HOMES = {
     r"rocksdb/": r"^cas/rocksdb_index",
     r"archive(_entry)?\.h": r"^(layer|oci)/",
     r"seccomp\.h": r"^worker/",
+    r"libmnl/|nftables/": r"^worker/",
     r"curl/": r"^oci/|^cli/",
 }
 
