@@ -292,10 +292,8 @@ void Scheduler::EndStuck(absl::Time now, std::vector<Event>& events) {
     }
   }
   for (const std::string& id : ended) {
-    events.push_back({.kind = Event::Kind::kFinished,
-                      .job = id,
-                      .error = absl::UnavailableError(
-                          absl::StrCat("no worker of this farm has ", NeedsOf(jobs_.at(id).job)))});
+    events.push_back(
+        {.kind = Event::Kind::kFinished, .job = id, .error = NobodyCanRun(jobs_.at(id).job)});
     Dequeue(id);
     jobs_.erase(id);
   }
@@ -441,14 +439,25 @@ bool Scheduler::CanEverRun(const Job& job) const {
   });
 }
 
-std::string Scheduler::NeedsOf(const Job& job) {
+absl::Status Scheduler::NobodyCanRun(const Job& job) const {
   std::vector<std::string> needs;
   if (job.platform.has_value()) {
     needs.push_back(absl::StrCat(job.platform->os(), "/", job.platform->architecture()));
   }
   if (job.network == v1::NETWORK_MODE_HOST) needs.push_back("network host");
   if (job.network == v1::NETWORK_MODE_NONE) needs.push_back("network none");
-  return absl::StrJoin(needs, ", ");
+  std::string why;
+  if (job.network == v1::NETWORK_MODE_ISOLATED) {
+    needs.push_back("network isolated");
+    // Of one worker: a farm's hosts are much alike.
+    for (const auto& [name, worker] : workers_) {
+      if (!IsOpen(worker) || worker.report.isolated_missing().empty()) continue;
+      why = absl::StrCat(" (", name, ": ", worker.report.isolated_missing(), ")");
+      break;
+    }
+  }
+  return absl::UnavailableError(
+      absl::StrCat("no worker of this farm has ", absl::StrJoin(needs, ", "), why));
 }
 
 void Scheduler::Enqueue(const std::string& job) {

@@ -114,8 +114,9 @@ class Scheduler {
   bool HasWorkers() const;
   // True if a worker that is here could run the job, now or once it has a free slot.
   bool CanEverRun(const Job& job) const;
-  // What the job's worker must have, for people: "linux/amd64, network host".
-  static std::string NeedsOf(const Job& job);
+  // UNAVAILABLE, saying what the job's worker must have, for people: "no worker of this farm has
+  // linux/amd64, network host". For a job that CanEverRun() denies.
+  absl::Status NobodyCanRun(const Job& job) const;
 
  private:
   struct JobState {

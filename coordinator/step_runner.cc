@@ -67,8 +67,7 @@ absl::Status StepRunner::CheckCanRun(const v1::StepSpec& spec) const {
   Scheduler::Job job;
   SetNeeds(spec, job);
   if (!HasWorkers() || scheduler_.CanEverRun(job)) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("no worker of this farm has ", Scheduler::NeedsOf(job)));
+  return scheduler_.NobodyCanRun(job);
 }
 
 StepRunner::Ticket StepRunner::Run(Request request, Observer observer) {

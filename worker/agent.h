@@ -40,6 +40,7 @@ class Agent {
     int slots = 1;
     v1::Platform platform;
     std::vector<v1::NetworkMode> networks;
+    std::string isolated_missing;  // see SynchronizeRequest
     std::vector<std::string> limits_missing;
     // Of one long poll. A coordinator answers much earlier.
     absl::Duration poll_timeout = absl::Seconds(60);

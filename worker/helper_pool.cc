@@ -30,6 +30,14 @@ absl::StatusOr<UniqueFd> SeccompFile() {
 
 }  // namespace
 
+HelperKind HelperKindFor(NetworkMode network, bool is_runtime) {
+  if (network == NetworkMode::kIsolated) {
+    return is_runtime ? HelperKind::kIsolatedRuntime : HelperKind::kIsolatedNetwork;
+  }
+  if (is_runtime) return HelperKind::kRuntime;
+  return network == NetworkMode::kHost ? HelperKind::kHostNetwork : HelperKind::kNoNetwork;
+}
+
 absl::StatusOr<std::unique_ptr<HelperPool>> HelperPool::Create(Options options,
                                                                CgroupTree& cgroups) {
   ASSIGN_OR_RETURN(UniqueFd program, SealHelperProgram(options.program));
@@ -134,6 +142,8 @@ void HelperPool::Run() {
 
 std::optional<HelperKind> HelperPool::WaitForWork(MutexLock& lock) {
   while (!stopping_) {
+    // Steps go first, but what they leave must not pile up.
+    if (remains_.size() > static_cast<size_t>(options_.warm)) return std::nullopt;
     const absl::Time now = absl::Now();
     absl::Time next = absl::InfiniteFuture();
     std::optional<HelperKind> refill;
@@ -157,21 +167,30 @@ std::optional<HelperKind> HelperPool::WaitForWork(MutexLock& lock) {
 }
 
 absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Start(HelperKind kind, uint64_t number) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Cgroup> cgroup,
-                   cgroups_.Create(absl::StrCat("run-", getpid(), "-", number)));
-  wire::Prepare prepare{};
-  prepare.role = kind == HelperKind::kRuntime ? wire::Role::kRuntime : wire::Role::kStep;
-  prepare.new_network = kind == HelperKind::kNoNetwork;
-  prepare.hide_unified = kind == HelperKind::kRuntime && options_.hide_unified;
-  return HelperProcess::Start(program_.get(), prepare,
-                              kind == HelperKind::kRuntime ? -1 : seccomp_.get(), std::move(cgroup),
-                              [this](HelperRemains remains) {
-                                {
-                                  MutexLock lock(mu_);
-                                  remains_.push_back(std::move(remains));
-                                }
-                                changed_.notify_all();
-                              });
+  const bool is_runtime = kind == HelperKind::kRuntime || kind == HelperKind::kIsolatedRuntime;
+  HelperProcess::Start start;
+  start.program_fd = program_.get();
+  start.prepare.role = is_runtime ? wire::Role::kRuntime : wire::Role::kStep;
+  start.prepare.network =
+      kind == HelperKind::kNoNetwork ? wire::Network::kNew : wire::Network::kHost;
+  start.prepare.hide_unified = is_runtime && options_.hide_unified;
+  if (!is_runtime) start.seccomp_fd = seccomp_.get();
+  if (kind == HelperKind::kIsolatedNetwork || kind == HelperKind::kIsolatedRuntime) {
+    if (options_.isolated_network == nullptr) {
+      return absl::InternalError("this worker has no isolated networks");
+    }
+    start.prepare.network = wire::Network::kGiven;
+    ASSIGN_OR_RETURN(start.network, options_.isolated_network->Make());
+  }
+  ASSIGN_OR_RETURN(start.cgroup, cgroups_.Create(absl::StrCat("run-", getpid(), "-", number)));
+  start.on_end = [this](HelperRemains remains) {
+    {
+      MutexLock lock(mu_);
+      remains_.push_back(std::move(remains));
+    }
+    changed_.notify_all();
+  };
+  return HelperProcess::Launch(std::move(start));
 }
 
 }  // namespace farm

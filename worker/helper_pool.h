@@ -15,12 +15,18 @@
 #include "base/unique_fd.h"
 #include "worker/cgroup.h"
 #include "worker/helper_process.h"
+#include "worker/isolated_network.h"
+#include "worker/sandbox.h"
 
 namespace farm {
 
 // What a helper is prepared for; it cannot be known later.
-enum class HelperKind { kNoNetwork, kHostNetwork, kRuntime };
-inline constexpr int kHelperKinds = 3;
+enum class HelperKind { kNoNetwork, kHostNetwork, kIsolatedNetwork, kRuntime, kIsolatedRuntime };
+inline constexpr int kHelperKinds = 5;
+
+// The one for a command with `network`, run by an OCI runtime or not. A runtime makes the network
+// namespace of a command without a network itself.
+HelperKind HelperKindFor(NetworkMode network, bool is_runtime);
 
 // Helpers that have their namespaces, mounts and restrictions before a step needs them. Of a kind
 // that was used once, `warm` are kept ready. Safe for concurrent calls.
@@ -33,6 +39,8 @@ class HelperPool {
     // start of the step that it was taken for.
     absl::Duration refill_delay = absl::Milliseconds(20);
     bool hide_unified = false;  // See wire::Prepare.
+    // Borrowed; where there is none, helpers of the isolated kinds are refused.
+    IsolatedNetwork* isolated_network = nullptr;
   };
 
   // Borrows `cgroups`. NOT_FOUND if there is no such program.

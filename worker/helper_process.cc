@@ -163,13 +163,13 @@ absl::StatusOr<UniqueFd> SealHelperProgram(const std::string& path) {
   return fd;
 }
 
-absl::StatusOr<std::unique_ptr<HelperProcess>> HelperProcess::Start(int program_fd,
-                                                                    const wire::Prepare& prepare,
-                                                                    int seccomp_fd,
-                                                                    std::unique_ptr<Cgroup> cgroup,
-                                                                    RemainsSink on_end) {
-  auto helper =
-      std::unique_ptr<HelperProcess>(new HelperProcess(std::move(cgroup), std::move(on_end)));
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperProcess::Launch(Start start) {
+  const wire::Prepare prepare = start.prepare;
+  const int program_fd = start.program_fd;
+  std::vector<int> descriptors;
+  if (start.seccomp_fd >= 0) descriptors.push_back(start.seccomp_fd);
+  if (start.network != nullptr) descriptors.push_back(start.network->namespace_fd());
+  auto helper = std::unique_ptr<HelperProcess>(new HelperProcess(std::move(start)));
   int control[2], out[2], err[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0) {
     return ErrnoStatus(errno, "socketpair");
@@ -193,8 +193,6 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HelperProcess::Start(int program_
   helper->pidfd_ = std::move(child.pidfd);
   // It waits for our message, so it is in its cgroup before it makes any process or namespace.
   RETURN_IF_ERROR(helper->cgroup_->Add(child.pid));
-  std::vector<int> descriptors;
-  if (seccomp_fd >= 0) descriptors.push_back(seccomp_fd);
   RETURN_IF_ERROR(SendWithDescriptors(helper->control_.get(), BytesOf(prepare), descriptors));
   return helper;
 }
@@ -205,7 +203,8 @@ HelperProcess::~HelperProcess() {
     rusage unused;
     Reap(unused);
   }
-  on_end_({.mounts = std::move(mounts_), .cgroup = std::move(cgroup_)});
+  on_end_(
+      {.mounts = std::move(mounts_), .cgroup = std::move(cgroup_), .network = std::move(network_)});
 }
 
 bool HelperProcess::alive() const {

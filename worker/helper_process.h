@@ -15,6 +15,7 @@
 #include "base/cancel_token.h"
 #include "base/unique_fd.h"
 #include "worker/cgroup.h"
+#include "worker/isolated_network.h"
 #include "worker/sandbox.h"
 #include "worker/sandbox_wire.h"
 
@@ -30,6 +31,7 @@ absl::StatusOr<UniqueFd> SealHelperProgram(const std::string& path);
 struct HelperRemains {
   UniqueFd mounts;  // The mount namespace.
   std::unique_ptr<Cgroup> cgroup;
+  std::unique_ptr<SandboxNetwork> network;
 };
 
 // How a helper ended.
@@ -46,13 +48,18 @@ class HelperProcess {
  public:
   using RemainsSink = std::function<void(HelperRemains)>;
 
+  // What a helper is given. `seccomp_fd` is -1 where `prepare.role` does not need it; `network` is
+  // there if `prepare.network` is kGiven.
+  struct Start {
+    int program_fd = -1;
+    wire::Prepare prepare{};
+    int seccomp_fd = -1;
+    std::unique_ptr<Cgroup> cgroup;
+    std::unique_ptr<SandboxNetwork> network;
+    RemainsSink on_end;
+  };
   // The calling thread must outlive the helper: the kernel kills the helper when it ends.
-  // `seccomp_fd` is -1 where `prepare.role` does not need it.
-  static absl::StatusOr<std::unique_ptr<HelperProcess>> Start(int program_fd,
-                                                              const wire::Prepare& prepare,
-                                                              int seccomp_fd,
-                                                              std::unique_ptr<Cgroup> cgroup,
-                                                              RemainsSink on_end);
+  static absl::StatusOr<std::unique_ptr<HelperProcess>> Launch(Start start);
   // Kills it and all that runs in it, waits for the end, and gives away what remains.
   ~HelperProcess();
   HelperProcess(const HelperProcess&) = delete;
@@ -74,8 +81,10 @@ class HelperProcess {
   void DropMounts() { mounts_.Reset(); }
 
  private:
-  HelperProcess(std::unique_ptr<Cgroup> cgroup, RemainsSink on_end)
-      : cgroup_(std::move(cgroup)), on_end_(std::move(on_end)) {}
+  explicit HelperProcess(Start start)
+      : cgroup_(std::move(start.cgroup)),
+        network_(std::move(start.network)),
+        on_end_(std::move(start.on_end)) {}
 
   // False if it was a reply of another kind that came, which Wait() returns.
   bool ReceiveReady();
@@ -83,6 +92,7 @@ class HelperProcess {
   void Reap(rusage& resources);
 
   std::unique_ptr<Cgroup> cgroup_;
+  std::unique_ptr<SandboxNetwork> network_;
   const RemainsSink on_end_;
   UniqueFd mounts_;
   wire::Reply early_reply_{};

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -19,6 +20,8 @@
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "base/byte_stream.h"
 #include "base/clock.h"
 #include "base/config_file.h"
@@ -42,6 +45,7 @@
 #include "worker/cgroup.h"
 #include "worker/helper_pool.h"
 #include "worker/input_fetcher.h"
+#include "worker/isolated_network.h"
 #include "worker/layer_cache.h"
 #include "worker/lease_client.h"
 #include "worker/local_step_executor.h"
@@ -63,8 +67,9 @@ absl::Status MakeDirectory(const std::string& path) {
   return absl::OkStatus();
 }
 
-// Control groups of this worker alone, so that it can remove all of them at its start.
-std::string CgroupName(const std::string& state_dir) {
+// Of this worker alone, so that it can remove at its start all control groups and interfaces that
+// are called so.
+std::string WorkerOwner(const std::string& state_dir) {
   return absl::StrCat("farm-worker-", DigestOf(state_dir).hex().substr(0, 8));
 }
 
@@ -74,6 +79,41 @@ std::vector<std::string> LimitsMissing(const CgroupCapabilities& capabilities) {
   if (!capabilities.cpu) missing.push_back("cpu");
   if (!capabilities.pids) missing.push_back("pids");
   return missing;
+}
+
+// Null if the worker is not to have it, or can't: then `missing` says why.
+std::unique_ptr<IsolatedNetwork> MakeIsolatedNetwork(const v1::WorkerConfig& config,
+                                                     std::string owner, std::string& missing) {
+  const auto& permitted = config.networks();
+  if (std::find(permitted.begin(), permitted.end(), v1::NETWORK_MODE_ISOLATED) == permitted.end()) {
+    return nullptr;
+  }
+  const auto make = [&]() -> absl::StatusOr<std::unique_ptr<IsolatedNetwork>> {
+    ASSIGN_OR_RETURN(IsolatedNetwork::Options options, IsolatedNetworkOptions(config));
+    options.owner = std::move(owner);
+    return IsolatedNetwork::Create(std::move(options));
+  };
+  absl::StatusOr<std::unique_ptr<IsolatedNetwork>> made = make();
+  if (made.ok()) return *std::move(made);
+  missing = std::string(made.status().message());
+  LogWarning("no isolated network for steps", {{"why", missing}});
+  return nullptr;
+}
+
+std::vector<v1::NetworkMode> NetworksOf(const v1::WorkerConfig& config, bool has_isolated) {
+  std::vector<v1::NetworkMode> networks;
+  for (const int network : config.networks()) {
+    if (network == v1::NETWORK_MODE_ISOLATED && !has_isolated) continue;
+    networks.push_back(static_cast<v1::NetworkMode>(network));
+  }
+  return networks;
+}
+
+std::string TextOf(const std::vector<v1::NetworkMode>& networks) {
+  return absl::StrJoin(networks, ",", [](std::string* out, v1::NetworkMode network) {
+    out->append(
+        absl::AsciiStrToLower(absl::StripPrefix(v1::NetworkMode_Name(network), "NETWORK_MODE_")));
+  });
 }
 
 absl::StatusOr<std::unique_ptr<Sandbox>> MakeSandbox(const std::string& runtime, HelperPool& pool) {
@@ -147,7 +187,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
     RETURN_IF_ERROR(MakeDirectory(dir + name));
     RETURN_IF_ERROR(trash.ThrowContents(dir + name));
   }
-  const std::unique_ptr<CgroupTree> cgroups = OpenCgroupTree(CgroupName(dir));
+  const std::unique_ptr<CgroupTree> cgroups = OpenCgroupTree(WorkerOwner(dir));
   cgroups->RemoveLeftovers();
 
   // Where bytes come from and go to.
@@ -186,24 +226,23 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshotter> snapshotter,
                    OverlaySnapshotter::Create(dir + "/tmp", trash));
   const bool is_runtime = config.runtime() != kNamespacesRuntime;
+  std::string isolated_missing;
+  const std::unique_ptr<IsolatedNetwork> isolated =
+      MakeIsolatedNetwork(config, WorkerOwner(dir), isolated_missing);
   ASSIGN_OR_RETURN(
       const std::unique_ptr<HelperPool> helpers,
       HelperPool::Create({.program = config.sandbox_helper().empty() ? DefaultHelperProgram()
                                                                      : config.sandbox_helper(),
                           .warm = config.slots(),
-                          .hide_unified = is_runtime && HostHasHybridCgroups()},
+                          .hide_unified = is_runtime && HostHasHybridCgroups(),
+                          .isolated_network = isolated.get()},
                          *cgroups));
   ASSIGN_OR_RETURN(const std::unique_ptr<Sandbox> sandbox, MakeSandbox(config.runtime(), *helpers));
   // What is done with them.
-  std::vector<v1::NetworkMode> networks;
-  for (const int network : config.networks()) {
-    networks.push_back(static_cast<v1::NetworkMode>(network));
-  }
+  const std::vector<v1::NetworkMode> networks = NetworksOf(config, isolated != nullptr);
   // The first step should find a helper ready. It is of the kind that a local farm's steps get if
   // they name no network; elsewhere the farm's default is not known yet.
-  helpers->Warm(is_runtime ? HelperKind::kRuntime
-                : is_local ? HelperKind::kHostNetwork
-                           : HelperKind::kNoNetwork);
+  helpers->Warm(HelperKindFor(is_local ? NetworkMode::kHost : NetworkMode::kNone, is_runtime));
   LocalStepExecutor executor({
       .clock = clock,
       .blobs = blobs,
@@ -221,6 +260,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .limits = config.limits(),
       .unpack = {},
       .networks = {networks.begin(), networks.end()},
+      .isolated_resolv_conf = [&isolated] { return isolated->ResolvConf(); },
   });
   const std::unique_ptr<LeaseClient> leases = NewGrpcLeaseClient(channel);
   Agent::Options options;
@@ -230,6 +270,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   options.slots = config.slots();
   options.platform = HostPlatform();
   options.networks = networks;
+  options.isolated_missing = isolated_missing;
   options.limits_missing = LimitsMissing(cgroups->capabilities());
   if (const absl::Duration leave_after = DurationFromProto(config.leave_after());
       leave_after > absl::ZeroDuration()) {
@@ -243,6 +284,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
                     {"slots", absl::StrCat(config.slots())},
                     {"runtime", config.runtime()},
                     {"cgroups", cgroups->capabilities().Describe()},
+                    {"networks", TextOf(networks)},
                     {"version", Version()}});
   return agent.Run();
 }

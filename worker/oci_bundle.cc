@@ -151,6 +151,7 @@ Json Linux(const SandboxSpec& spec, const std::string& cgroup) {
   for (const char* type : {"pid", "ipc", "uts", "mount", "cgroup"}) {
     namespaces.push_back({{"type", type}});
   }
+  // Else the runtime's own: the worker's, or the isolated one that it was started in.
   if (spec.network == NetworkMode::kNone) namespaces.push_back({{"type", "network"}});
   Json masked = ListOf(kMaskedPaths);
   for (int cpu = 0; access(absl::StrFormat(kCpuPath, cpu).c_str(), F_OK) == 0; ++cpu) {

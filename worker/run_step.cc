@@ -34,7 +34,7 @@ absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, const v1::Step
   if (asked == v1::NETWORK_MODE_UNSPECIFIED) {
     return absl::InvalidArgumentError(
         "neither the RUN nor the farm's configuration says which network it gets "
-        "(run_network_default: none or host)");
+        "(run_network_default: isolated, none or host)");
   }
   if (!tools.networks.contains(asked)) {
     return absl::PermissionDeniedError(absl::StrCat(
@@ -46,6 +46,8 @@ absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, const v1::Step
       return NetworkMode::kNone;
     case v1::NETWORK_MODE_HOST:
       return NetworkMode::kHost;
+    case v1::NETWORK_MODE_ISOLATED:
+      return NetworkMode::kIsolated;
     default:
       return absl::InvalidArgumentError("unknown network mode");
   }
@@ -60,9 +62,10 @@ std::string HostsFile(const v1::StepExecution& execution) {
   return text;
 }
 
-// The host's, as a command with the host's network needs it; one without a network asks nobody.
-std::string ResolvConf(NetworkMode network) {
-  if (network != NetworkMode::kHost) return "";
+// The host's for a command with the host's network; one without a network asks nobody.
+absl::StatusOr<std::string> ResolvConf(const StepTools& tools, NetworkMode network) {
+  if (network == NetworkMode::kNone) return "";
+  if (network == NetworkMode::kIsolated) return tools.isolated_resolv_conf();
   return ReadFile("/etc/resolv.conf", kResolvConfBytesMax).value_or("");
 }
 
@@ -81,7 +84,8 @@ absl::Duration Timeout(const v1::StepLimits& limits, const v1::StepExecution& ex
   return timeout;
 }
 
-SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode network, int root_fd) {
+SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode network,
+                     std::string resolv_conf, int root_fd) {
   const v1::RunOperation& operation = run.spec.identity().run();
   const v1::StepExecution& execution = run.spec.execution();
   SandboxSpec spec;
@@ -95,7 +99,7 @@ SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode net
   spec.hostname = kHostname;
   spec.network = network;
   spec.mounts.push_back(ReadOnlyFile("/etc/hosts", HostsFile(execution)));
-  spec.mounts.push_back(ReadOnlyFile("/etc/resolv.conf", ResolvConf(network)));
+  spec.mounts.push_back(ReadOnlyFile("/etc/resolv.conf", std::move(resolv_conf)));
   if (tools.limits.shm_bytes() > 0) spec.shm_bytes = tools.limits.shm_bytes();
   spec.limits = {.memory_bytes = tools.limits.memory_bytes(),
                  .cpus = tools.limits.cpus(),
@@ -123,7 +127,8 @@ absl::StatusOr<v1::StepResult> ExecuteRun(const StepTools& tools, const StepRun&
 
   run.enter_phase(StepPhase::kRunning);
   StepTimes times{.started = tools.clock.Now(), .finished = {}};
-  SandboxSpec spec = MakeSpec(tools, run, network, snapshot->root_fd());
+  ASSIGN_OR_RETURN(std::string resolv_conf, ResolvConf(tools, network));
+  SandboxSpec spec = MakeSpec(tools, run, network, std::move(resolv_conf), snapshot->root_fd());
   mounts->AddTo(spec);
   // For the sandbox alone, beside the snapshot, so that it vanishes with it.
   spec.scratch_dir = tools.StepDir(run.id) + "/scratch";

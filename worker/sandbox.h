@@ -31,8 +31,9 @@ class LogSink {
 };
 
 enum class NetworkMode {
-  kNone,  // A network namespace with only lo.
-  kHost,  // The worker's network. Whoever makes the spec has checked that this is allowed.
+  kNone,      // A network namespace with only lo.
+  kHost,      // The worker's network. Whoever makes the spec has checked that this is allowed.
+  kIsolated,  // A network namespace that reaches others, but not the host; see IsolatedNetwork.
 };
 
 // A mount inside the root, beside /proc, /sys and /dev. A missing target is created (a directory,

@@ -185,13 +185,25 @@ int WaitFor(pid_t step) {
   SendAndExit(reply);
 }
 
-[[noreturn]] void BeSandbox(const wire::Prepare& prepare, const Descriptors& prepared) {
-  if (prepared.count != 1) Broken("prepare message");
-  if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
-              (prepare.new_network ? CLONE_NEWNET : 0)) != 0) {
+// First of all: a sysfs shows the network that it was mounted in.
+void EnterNetwork(const wire::Prepare& prepare, const Descriptors& prepared) {
+  const uint32_t filters = prepare.role == wire::Role::kStep ? 1 : 0;
+  const bool given = prepare.network == wire::Network::kGiven;
+  if (prepared.count != filters + (given ? 1 : 0)) Broken("prepare message");
+  if (given) {
+    if (setns(prepared.fds[filters], CLONE_NEWNET) != 0) Broken("network namespace");
+    close(prepared.fds[filters]);
+  }
+  if (prepare.network == wire::Network::kNew) {
+    if (unshare(CLONE_NEWNET) != 0) Broken("new network namespace");
+    LoopbackUp();
+  }
+}
+
+[[noreturn]] void BeSandbox(const Descriptors& prepared) {
+  if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) != 0) {
     Broken("unshare");
   }
-  if (prepare.new_network) LoopbackUp();
   syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);  // Not the worker's keys.
   PrepareMounts();
   Shared* shared = NewShared();
@@ -249,6 +261,7 @@ int main() {
   BlockChildSignal();
   wire::Prepare prepare{};
   const Descriptors prepared = Receive(&prepare, sizeof(prepare));
+  EnterNetwork(prepare, prepared);
   if (prepare.role == wire::Role::kRuntime) BeRuntime(prepare);
-  BeSandbox(prepare, prepared);
+  BeSandbox(prepared);
 }

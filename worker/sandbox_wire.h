@@ -29,10 +29,16 @@ enum class Role : uint32_t {
   kRuntime = 2,  // Run an OCI runtime, with the root mounted for it.
 };
 
-// With one descriptor, for kStep: a file of struct sock_filter.
+enum class Network : uint32_t {
+  kHost = 0,   // The worker's own.
+  kNew = 1,    // A network namespace with lo up.
+  kGiven = 2,  // The network namespace of a descriptor.
+};
+
+// With descriptors: for kStep a file of struct sock_filter; then, for kGiven, the namespace.
 struct Prepare {
   Role role;
-  uint32_t new_network;   // 1: a network namespace with lo up.
+  Network network;
   uint32_t hide_unified;  // kRuntime: unmount /sys/fs/cgroup/unified in its mount namespace.
 };
 

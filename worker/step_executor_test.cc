@@ -816,6 +816,16 @@ TEST_F(StepTest, RunThatNamesNoNetworkGetsTheFarmsDefault) {
   EXPECT_EQ(world_.sandbox().runs().back().network, NetworkMode::kNone);
 }
 
+TEST_F(StepTest, IsolatedNetworkComesWithItsOwnResolvers) {
+  v1::StepSpec spec = RunSpec({base_});
+  spec.mutable_execution()->set_network(v1::NETWORK_MODE_ISOLATED);
+  ASSERT_OK(world_.Execute(spec).status());
+  const SandboxSpec seen = world_.sandbox().runs().back();
+  EXPECT_EQ(seen.network, NetworkMode::kIsolated);
+  EXPECT_EQ(seen.mounts[1].target, "/etc/resolv.conf");
+  EXPECT_EQ(seen.mounts[1].contents, StepWorld::kIsolatedResolvConf);
+}
+
 TEST_F(StepTest, NetworkIsNeverGuessed) {
   v1::StepSpec spec = RunSpec({base_});
   spec.mutable_execution()->clear_network();

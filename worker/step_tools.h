@@ -1,9 +1,11 @@
 #ifndef FARM_WORKER_STEP_TOOLS_H_
 #define FARM_WORKER_STEP_TOOLS_H_
 
+#include <functional>
 #include <set>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "cas/blob_store.h"
@@ -37,6 +39,8 @@ struct StepTools {
   v1::StepLimits limits;
   DecompressOptions unpack;            // what an archive or pulled layer may hold
   std::set<v1::NetworkMode> networks;  // that RUN may have here
+  // resolv.conf of an isolated network; see IsolatedNetwork.
+  std::function<absl::StatusOr<std::string>()> isolated_resolv_conf;
 
   std::string StepDir(const std::string& run_id) const {
     return absl::StrCat(steps_dir, "/", run_id);

@@ -18,6 +18,9 @@ namespace {
 
 constexpr int kSlotsMax = 1024;
 constexpr size_t kNameBytesMax = 128;
+// Of each: in use, ready, being taken down, and one to spare.
+constexpr int kIsolatedNetworksPerSlot = 4;
+constexpr int kResolversMax = 3;  // That a C library asks.
 
 std::string HostName() {
   char name[256] = "";
@@ -82,10 +85,45 @@ absl::Status Check(const v1::WorkerConfig& config) {
     return absl::InvalidArgumentError(
         "limits.disk_bytes: not supported on this worker; leave it out");
   }
-  return absl::OkStatus();
+  return IsolatedNetworkOptions(config).status();
 }
 
 }  // namespace
+
+absl::StatusOr<IsolatedNetwork::Options> IsolatedNetworkOptions(const v1::WorkerConfig& config) {
+  const v1::IsolatedNetworkConfig& from = config.isolated_network();
+  IsolatedNetwork::Options options;
+  options.networks_max = kIsolatedNetworksPerSlot * config.slots();
+  if (!from.subnet().empty()) {
+    ASSIGN_OR_RETURN(options.subnet, ParseIpv4Network(from.subnet()),
+                     _ << "isolated_network.subnet");
+    if (options.subnet.prefix_bits == 0) {
+      return absl::InvalidArgumentError("isolated_network.subnet: 0.0.0.0/0 is every address");
+    }
+  }
+  if (from.dns_size() > kResolversMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("isolated_network.dns: more than ", kResolversMax, " resolvers"));
+  }
+  for (const std::string& resolver : from.dns()) {
+    ASSIGN_OR_RETURN(const uint32_t address, ParseIpv4Address(resolver),
+                     _ << "isolated_network.dns");
+    options.resolvers.push_back(address);
+  }
+  options.deny_private_networks = from.deny_private_networks();
+  if (from.allowed_networks_size() > 0 && !from.deny_private_networks()) {
+    return absl::InvalidArgumentError(
+        "isolated_network.allowed_networks: only with deny_private_networks is anything denied");
+  }
+  for (const std::string& text : from.allowed_networks()) {
+    ASSIGN_OR_RETURN(const Ipv4Network network, ParseIpv4Network(text),
+                     _ << "isolated_network.allowed_networks");
+    options.allowed_networks.push_back(network);
+  }
+  ASSIGN_OR_RETURN(const Address address, ParseAddress(config.coordinator()), _ << "coordinator");
+  if (address.reach != Address::Reach::kUnixSocket) options.coordinator = address.target;
+  return options;
+}
 
 absl::StatusOr<v1::WorkerConfig> EffectiveWorkerConfig(const WorkerFlags& flags) {
   v1::WorkerConfig config;

@@ -5,6 +5,7 @@
 
 #include "absl/status/statusor.h"
 #include "proto/farm/v1/config.pb.h"
+#include "worker/isolated_network.h"
 
 namespace farm {
 
@@ -23,6 +24,10 @@ struct WorkerFlags {
 // The settings that are in force: defaults, then the file's, then the flags'. INVALID_ARGUMENT for
 // settings that make no sense.
 absl::StatusOr<v1::WorkerConfig> EffectiveWorkerConfig(const WorkerFlags& flags);
+
+// What isolated networks are to be like; the owner is left to the caller. INVALID_ARGUMENT for
+// settings that make no sense.
+absl::StatusOr<IsolatedNetwork::Options> IsolatedNetworkOptions(const v1::WorkerConfig& config);
 
 }  // namespace farm
 

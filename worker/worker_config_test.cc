@@ -45,6 +45,23 @@ TEST(WorkerConfigTest, HostNetworkIsPermittedOnALocalFarmAlone) {
   EXPECT_THAT(closed.networks(), ElementsAre(v1::NETWORK_MODE_NONE));
 }
 
+TEST(WorkerConfigTest, IsolatedNetworksAreAsTheFileSays) {
+  ASSERT_OK_AND_ASSIGN(
+      const v1::WorkerConfig config,
+      EffectiveWorkerConfig(WithFile("coordinator: farm.example.com:7070\nslots: 2\n"
+                                     "isolated_network:\n  subnet: 10.9.0.0/24\n"
+                                     "  dns: [10.0.0.53]\n  deny_private_networks: true\n"
+                                     "  allowed_networks: [10.1.0.0/16, 10.2.3.4]\n")));
+  ASSERT_OK_AND_ASSIGN(const IsolatedNetwork::Options options, IsolatedNetworkOptions(config));
+  EXPECT_EQ(options.subnet.ToString(), "10.9.0.0/24");
+  EXPECT_EQ(options.networks_max, 8);
+  EXPECT_THAT(options.resolvers, ElementsAre(0x0a000035));
+  EXPECT_TRUE(options.deny_private_networks);
+  ASSERT_EQ(options.allowed_networks.size(), 2u);
+  EXPECT_EQ(options.allowed_networks[1].ToString(), "10.2.3.4/32");
+  EXPECT_EQ(options.coordinator, "farm.example.com:7070");
+}
+
 TEST(WorkerConfigTest, FlagsOverrideTheFile) {
   WorkerFlags flags = WithFile("coordinator: a:1\nname: one\nslots: 2");
   flags.name = "two";
@@ -74,6 +91,11 @@ TEST(WorkerConfigTest, WhatMakesNoSenseIsRefused) {
       {"coordinator: a:1\nlimits: {cpus: nan}", "limits.cpus"},
       {"coordinator: a:1\nlimits: {memory_bytes: -1}", "limits.memory_bytes"},
       {"coordinator: a:1\nlimits: {disk_bytes: 1}", "not supported"},
+      {"coordinator: a:1\nisolated_network: {subnet: 10.0.0.1/8}", "did you mean 10.0.0.0/8"},
+      {"coordinator: a:1\nisolated_network: {subnet: 0.0.0.0/0}", "isolated_network.subnet"},
+      {"coordinator: a:1\nisolated_network: {dns: [resolver]}", "isolated_network.dns"},
+      {"coordinator: a:1\nisolated_network: {allowed_networks: [10.0.0.0/8]}",
+       "only with deny_private_networks"},
   };
   for (const auto& [yaml, message] : cases) {
     EXPECT_THAT(EffectiveWorkerConfig(WithFile(yaml)),

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "base/check.h"
 #include "worker/helper_pool.h"
+#include "worker/isolated_network.h"
 #include "worker/namespace_sandbox.h"
 #include "worker/oci_runtime_sandbox.h"
 #include "worker/testing/sandbox_fixture.h"
@@ -66,10 +67,14 @@ double Percentile(std::vector<double> values, int percent) {
 
 int Main(int rounds) {
   SandboxWorld world;
-  auto pool_of = [&world](int warm) {
-    auto pool = HelperPool::Create(
-        {.program = "worker/farm-sandbox", .warm = warm, .hide_unified = HostHasHybridCgroups()},
-        world.cgroups());
+  const auto isolated = IsolatedNetwork::Create({.owner = "farm-bench-0000000", .networks_max = 8});
+  if (!isolated.ok()) printf("no isolated network: %s\n", isolated.status().ToString().c_str());
+  auto pool_of = [&](int warm) {
+    auto pool = HelperPool::Create({.program = "worker/farm-sandbox",
+                                    .warm = warm,
+                                    .hide_unified = HostHasHybridCgroups(),
+                                    .isolated_network = isolated.ok() ? isolated->get() : nullptr},
+                                   world.cgroups());
     FARM_CHECK_OK(pool.status());
     return std::move(pool).value();
   };
@@ -82,9 +87,10 @@ int Main(int rounds) {
        .target = "/etc/hosts",
        .contents = "127.0.0.1 localhost\n"},
       {.kind = SandboxMount::Kind::kFile, .target = "/etc/resolv.conf"}};
-  auto run_true = [](Sandbox& sandbox, Snapshot& root,
-                     const std::vector<SandboxMount>& mounts = {}) {
+  auto run_true = [](Sandbox& sandbox, Snapshot& root, const std::vector<SandboxMount>& mounts = {},
+                     NetworkMode network = NetworkMode::kNone) {
     SandboxSpec spec;
+    spec.network = network;
     spec.args = {"/bin/true"};
     spec.root_fd = root.root_fd();
     spec.mounts = mounts;
@@ -95,10 +101,11 @@ int Main(int rounds) {
     FARM_CHECK(exit->ok());
   };
   // A warm helper needs a moment to become one; steps come no faster than that.
-  auto settle = [&warm_pool] {
-    warm_pool->Warm(HelperKind::kNoNetwork);
+  auto settle_kind = [&warm_pool](HelperKind kind) {
+    warm_pool->Warm(kind);
     absl::SleepFor(absl::Milliseconds(150));
   };
+  auto settle = [&] { settle_kind(HelperKind::kNoNetwork); };
 
   std::unique_ptr<Snapshot> root;
   std::vector<Series> all;
@@ -122,6 +129,19 @@ int Main(int rounds) {
                    const std::unique_ptr<Snapshot> fresh = world.NewRoot();
                    run_true(cold, *fresh);
                  }});
+  if (isolated.ok()) {
+    all.push_back({"... isolated, warm", [&] { settle_kind(HelperKind::kIsolatedNetwork); },
+                   [&] {
+                     const std::unique_ptr<Snapshot> fresh = world.NewRoot();
+                     run_true(warm, *fresh, files, NetworkMode::kIsolated);
+                   }});
+    all.push_back({"... isolated, cold", nullptr, [&] {
+                     const std::unique_ptr<Snapshot> fresh = world.NewRoot();
+                     run_true(cold, *fresh, files, NetworkMode::kIsolated);
+                   }});
+    all.push_back({"a network, made and ended", nullptr,
+                   [&] { FARM_CHECK_OK((*isolated)->Make().status()); }});
+  }
   if (auto crun = OciRuntimeSandbox::Create("crun", *cold_pool); crun.ok()) {
     all.push_back({"crun, cold", nullptr, [&world, sandbox = crun->release()] {
                      FARM_CHECK(world.Run(*sandbox, {.args = {"/bin/true"}}).exit.ok());

@@ -39,21 +39,22 @@ void StepWorld::Open() {
       CacheDirectories::Open({.dir = dir_ + "/caches", .boot_id = "boot"}, clock_, *trash_).value();
   inputs_ = std::make_unique<InputFetcher>(blobs_, registry_, *layers_, dir_ + "/tmp");
   snapshotter_ = OverlaySnapshotter::Create(dir_, *trash_).value();
-  executor_ = std::make_unique<LocalStepExecutor>(StepTools{.clock = clock_,
-                                                            .blobs = blobs_,
-                                                            .get_blobs = GetBlobsOneByOne(blobs_),
-                                                            .registry = registry_,
-                                                            .layers = *layers_,
-                                                            .caches = *caches_,
-                                                            .inputs = *inputs_,
-                                                            .snapshotter = *snapshotter_,
-                                                            .sandbox = sandbox_,
-                                                            .trash = *trash_,
-                                                            .steps_dir = dir_ + "/steps",
-                                                            .tmp_dir = dir_ + "/tmp",
-                                                            .limits = {},
-                                                            .unpack = unpack_,
-                                                            .networks = {v1::NETWORK_MODE_NONE}});
+  executor_ = std::make_unique<LocalStepExecutor>(
+      StepTools{.clock = clock_,
+                .blobs = blobs_,
+                .get_blobs = GetBlobsOneByOne(blobs_),
+                .registry = registry_,
+                .layers = *layers_,
+                .inputs = *inputs_,
+                .snapshotter = *snapshotter_,
+                .sandbox = sandbox_,
+                .trash = *trash_,
+                .steps_dir = dir_ + "/steps",
+                .tmp_dir = dir_ + "/tmp",
+                .limits = {},
+                .unpack = unpack_,
+                .networks = {v1::NETWORK_MODE_NONE, v1::NETWORK_MODE_ISOLATED},
+                .isolated_resolv_conf = [] { return std::string(kIsolatedResolvConf); }});
 }
 
 void StepWorld::Close() {

@@ -37,6 +37,8 @@ class KeptLog final : public LogSink {
 
 class StepWorld {
  public:
+  static constexpr char kIsolatedResolvConf[] = "nameserver 10.0.0.53\n";
+
   StepWorld();
   ~StepWorld();
 
