@@ -237,15 +237,6 @@ void BuildSession::OnPrepared(Prepared prepared) {
   plan_ = std::make_shared<const Plan>(std::move(prepared.plan));
   bases_ = std::move(prepared.bases);
   if (const absl::Status refused = CheckRunnable(*plan_); !refused.ok()) return Fail(refused);
-  for (const PlanStep& step : plan_->steps) {
-    if (!step.identity.has_run()) continue;
-    if (step.identity.run().network() == v1::NETWORK_MODE_UNSPECIFIED &&
-        farm_.run_network_default == v1::NETWORK_MODE_UNSPECIFIED) {
-      return Fail(ErrorAt(step.position,
-                          "RUN is refused: this farm's configuration does not say which network a "
-                          "RUN gets (run_network_default: none or host)"));
-    }
-  }
   for (const std::string& warning : plan_->warnings) Warn(warning);
   for (const LintWarning& warning : prepared.lint.warnings) {
     Warn(warning.message, warning.rule, warning.line);

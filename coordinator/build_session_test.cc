@@ -59,6 +59,7 @@ class ScriptedWorker {
   int slots = 4;
   bool silent = false;                         // takes leases and never reports
   std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
+  std::string isolated_missing;
   int acknowledged = 0;
 
   // One exchange with the coordinator. True if something was done.
@@ -71,6 +72,7 @@ class ScriptedWorker {
     request.mutable_platform()->set_os("linux");
     request.mutable_platform()->set_architecture("amd64");
     request.add_networks(v1::NETWORK_MODE_HOST);
+    request.set_isolated_missing(isolated_missing);
     for (const v1::LeaseState& state : states_) *request.add_leases() = state;
     const bool reports = !states_.empty();
     v1::SynchronizeResponse response;
@@ -595,11 +597,18 @@ TEST_F(BuildSessionTest, AScriptOfAnyLengthIsBuiltAndExplained) {
   EXPECT_THAT(Reasons(), HasSubstr("variable A"));
 }
 
-TEST_F(BuildSessionTest, RunIsRefusedWhereTheFarmHasNoNetworkForIt) {
-  farm_.run_network_default = v1::NETWORK_MODE_UNSPECIFIED;
+TEST_F(BuildSessionTest, RunIsRefusedWithTheReasonWhereNoWorkerHasItsNetwork) {
+  farm_.run_network_default = v1::NETWORK_MODE_ISOLATED;
+  worker_.isolated_missing = "it forwards no packets";
   const v1::BuildFinished done = Build("FROM scratch\nRUN one\n");
-  EXPECT_THAT(done.error().message(), HasSubstr("run_network_default"));
+  EXPECT_THAT(done.error().message(), HasSubstr("network isolated"));
+  EXPECT_THAT(done.error().message(), HasSubstr("it forwards no packets"));
   EXPECT_EQ(done.error().line(), 2);
+}
+
+TEST_F(BuildSessionTest, ALocalFarmsWorkerChoosesTheNetwork) {
+  farm_.run_network_default = v1::NETWORK_MODE_UNSPECIFIED;
+  EXPECT_FALSE(Build("FROM scratch\nRUN one\n").has_error());
 }
 
 TEST_F(BuildSessionTest, ABadTagIsRefusedBeforeAnythingRuns) {

@@ -77,9 +77,10 @@ absl::StatusOr<v1::CoordinatorConfig> EffectiveConfig(const CoordinatorFlags& fl
     ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
     unix_only = unix_only && parsed.reach == Address::Reach::kUnixSocket;
   }
-  // Who can open the socket's file is trusted with the host's network; nobody else is by default.
-  if (unix_only && config.run_network_default() == v1::NETWORK_MODE_UNSPECIFIED) {
-    config.set_run_network_default(v1::NETWORK_MODE_HOST);
+  // The worker of a local farm knows what its host can do, and who can open the socket's file is
+  // trusted with it.
+  if (!unix_only && config.run_network_default() == v1::NETWORK_MODE_UNSPECIFIED) {
+    config.set_run_network_default(v1::NETWORK_MODE_ISOLATED);
   }
   RETURN_IF_ERROR(Check(config));
   return config;

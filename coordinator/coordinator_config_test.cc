@@ -13,7 +13,17 @@ TEST(CoordinatorConfigTest, ExampleFileIsAccepted) {
   flags.file = "deploy/examples/coordinator.yaml";
   ASSERT_OK_AND_ASSIGN(const v1::CoordinatorConfig config, EffectiveConfig(flags));
   EXPECT_EQ(config.listen_size(), 2);
-  EXPECT_EQ(config.run_network_default(), v1::NETWORK_MODE_NONE);
+  EXPECT_EQ(config.run_network_default(), v1::NETWORK_MODE_ISOLATED);
+}
+
+TEST(CoordinatorConfigTest, RunIsIsolatedByDefaultButOnALocalFarmWhoseWorkerChooses) {
+  CoordinatorFlags flags;
+  flags.listen = {"unix:/run/farm.sock"};
+  ASSERT_OK_AND_ASSIGN(v1::CoordinatorConfig config, EffectiveConfig(flags));
+  EXPECT_EQ(config.run_network_default(), v1::NETWORK_MODE_UNSPECIFIED);
+  flags.listen = {"unix:/run/farm.sock", "127.0.0.1:7070"};
+  ASSERT_OK_AND_ASSIGN(config, EffectiveConfig(flags));
+  EXPECT_EQ(config.run_network_default(), v1::NETWORK_MODE_ISOLATED);
 }
 
 }  // namespace

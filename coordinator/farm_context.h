@@ -33,8 +33,8 @@ struct FarmContext {
   Registry& registry;
   StepRunner& runner;
   v1::Platform platform;  // of the farm's workers, for steps that any of them can run
-  // Of RUN where neither the Dockerfile nor the client says anything. UNSPECIFIED: the operator has
-  // not said what is right, and RUN is refused.
+  // Of RUN where neither the Dockerfile nor the client says anything. UNSPECIFIED: its worker
+  // chooses, which only a local farm's does.
   v1::NetworkMode run_network_default = v1::NETWORK_MODE_UNSPECIFIED;
   int context_entries_max = 1'000'000;
 };

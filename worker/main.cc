@@ -240,9 +240,13 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Sandbox> sandbox, MakeSandbox(config.runtime(), *helpers));
   // What is done with them.
   const std::vector<v1::NetworkMode> networks = NetworksOf(config, isolated != nullptr);
-  // The first step should find a helper ready. It is of the kind that a local farm's steps get if
-  // they name no network; elsewhere the farm's default is not known yet.
-  helpers->Warm(HelperKindFor(is_local ? NetworkMode::kHost : NetworkMode::kNone, is_runtime));
+  // The first step should find a helper ready. A local farm's steps get the first network if they
+  // name none; elsewhere the farm's default is not known yet.
+  const v1::NetworkMode first = networks.empty() ? v1::NETWORK_MODE_NONE : networks.front();
+  helpers->Warm(HelperKindFor(first == v1::NETWORK_MODE_ISOLATED ? NetworkMode::kIsolated
+                              : first == v1::NETWORK_MODE_HOST   ? NetworkMode::kHost
+                                                                 : NetworkMode::kNone,
+                              is_runtime));
   LocalStepExecutor executor({
       .clock = clock,
       .blobs = blobs,
@@ -260,6 +264,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .limits = config.limits(),
       .unpack = {},
       .networks = {networks.begin(), networks.end()},
+      .network_default = is_local ? first : v1::NETWORK_MODE_UNSPECIFIED,
       .isolated_resolv_conf = [&isolated] { return isolated->ResolvConf(); },
   });
   const std::unique_ptr<LeaseClient> leases = NewGrpcLeaseClient(channel);

@@ -31,6 +31,7 @@ constexpr int64_t kResolvConfBytesMax = 64 << 10;
 absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, const v1::StepSpec& spec) {
   v1::NetworkMode asked = spec.identity().run().network();
   if (asked == v1::NETWORK_MODE_UNSPECIFIED) asked = spec.execution().network();
+  if (asked == v1::NETWORK_MODE_UNSPECIFIED) asked = tools.network_default;
   if (asked == v1::NETWORK_MODE_UNSPECIFIED) {
     return absl::InvalidArgumentError(
         "neither the RUN nor the farm's configuration says which network it gets "

@@ -39,6 +39,8 @@ struct StepTools {
   v1::StepLimits limits;
   DecompressOptions unpack;            // what an archive or pulled layer may hold
   std::set<v1::NetworkMode> networks;  // that RUN may have here
+  // What a RUN gets if nobody says which; UNSPECIFIED: it is refused.
+  v1::NetworkMode network_default = v1::NETWORK_MODE_UNSPECIFIED;
   // resolv.conf of an isolated network; see IsolatedNetwork.
   std::function<absl::StatusOr<std::string>()> isolated_resolv_conf;
 

@@ -29,8 +29,8 @@ TEST(WorkerConfigTest, DefaultsAreFilledIn) {
   EXPECT_EQ(config.state_dir(), "/var/lib/farm/worker");
   EXPECT_GE(config.slots(), 1);
   EXPECT_EQ(config.runtime(), "namespaces");
-  EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_NONE));
   EXPECT_EQ(config.caches_bytes_max(), int64_t{20} << 30);
+  EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_ISOLATED, v1::NETWORK_MODE_NONE));
   EXPECT_EQ(config.limits().processes_max(), 32768);
   EXPECT_EQ(config.limits().timeout().seconds(), 6 * 3600);
 }
@@ -38,7 +38,8 @@ TEST(WorkerConfigTest, DefaultsAreFilledIn) {
 TEST(WorkerConfigTest, HostNetworkIsPermittedOnALocalFarmAlone) {
   ASSERT_OK_AND_ASSIGN(const v1::WorkerConfig config,
                        EffectiveWorkerConfig(WithFile("coordinator: unix:/run/farm.sock")));
-  EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_NONE, v1::NETWORK_MODE_HOST));
+  EXPECT_THAT(config.networks(),
+              ElementsAre(v1::NETWORK_MODE_ISOLATED, v1::NETWORK_MODE_HOST, v1::NETWORK_MODE_NONE));
   ASSERT_OK_AND_ASSIGN(
       const v1::WorkerConfig closed,
       EffectiveWorkerConfig(WithFile("coordinator: unix:/run/farm.sock\nnetworks: [none]")));
