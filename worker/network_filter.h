@@ -16,8 +16,9 @@ struct nft_ctx;
 namespace farm {
 
 // The kernel's rules for what sandboxes may reach, as an nftables table that this object owns: the
-// kernel removes it with the object, or the process, and no "flush ruleset" does. In the network
-// namespace of the thread that made it. Not safe for concurrent calls.
+// kernel removes it with the object, or the process, and no "flush ruleset" does. (When a worker is
+// killed, its rules may go a moment before its steps do.) In the network namespace of the thread
+// that made it. Not safe for concurrent calls.
 //
 // What comes from an interface with the prefix is dropped unless it has the address that the
 // interface's route says and goes to somebody else: not to this host (by any of its addresses), nor
