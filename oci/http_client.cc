@@ -1,18 +1,21 @@
 #include "oci/http_client.h"
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <mutex>
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
 #include "base/mutex.h"
+#include "base/redact_url.h"
 #include "base/status_macros.h"
 
 namespace farm {
@@ -49,6 +52,7 @@ struct Exchange {
   size_t body_sent = 0;                             // Of request.body.
   int64_t source_bytes_left = 0;                    // Of request.body_source.
   absl::Status callback_status = absl::OkStatus();  // Why a callback ended the exchange.
+  absl::Status address_status = absl::OkStatus();   // Why an address was refused, if one was.
 };
 
 void ReadStatusLine(absl::string_view line, HttpResponse& response) {
@@ -129,6 +133,17 @@ size_t OnSend(char* buffer, size_t size, size_t count, void* user) {
   return *bytes;
 }
 
+// Instead of a socket to an address that the request must not go to, none.
+curl_socket_t OnSocket(void* user, curlsocktype, struct curl_sockaddr* address) {
+  Exchange& exchange = *static_cast<Exchange*>(user);
+  const absl::Status allowed = CheckAddress(&address->addr, *exchange.request.addresses);
+  if (!allowed.ok()) {
+    exchange.address_status = allowed;
+    return CURL_SOCKET_BAD;
+  }
+  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 int OnProgress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   const CancelToken* cancel = static_cast<Exchange*>(user)->request.cancel;
   return cancel != nullptr && cancel->cancelled() ? 1 : 0;
@@ -166,7 +181,7 @@ absl::StatusOr<Url> ParseUrl(const std::string& text) {
   InitCurlOnce();
   Url url(curl_url());
   if (curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) != CURLUE_OK) {
-    return absl::InvalidArgumentError(absl::StrCat("no URL: ", text.substr(0, 200)));
+    return absl::InvalidArgumentError(absl::StrCat("no URL: ", RedactUrls(text.substr(0, 200))));
   }
   return url;
 }
@@ -243,6 +258,13 @@ struct HttpClient::Impl {
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, OnProgress);
     curl_easy_setopt(easy, CURLOPT_XFERINFODATA, &exchange);
+    if (request.addresses.has_value()) {
+      // A kept connection was checked for another request, or not at all.
+      curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+      curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+      curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, OnSocket);
+      curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &exchange);
+    }
     SetMethod(easy, exchange);
   }
 
@@ -288,6 +310,11 @@ HttpResult HttpClient::Do(const HttpRequest& request) {
     result.status = absl::CancelledError("cancelled");
     return result;
   }
+  if (request.addresses.has_value()) {
+    const absl::StatusOr<HostAndPort> host = UrlHost(request.url);
+    result.status = host.ok() ? CheckHost(host->host, *request.addresses) : host.status();
+    if (!result.status.ok()) return result;
+  }
   Easy easy = impl_->Take();
   if (easy == nullptr) {
     result.status = absl::ResourceExhaustedError("no memory for an HTTP request");
@@ -300,11 +327,16 @@ HttpResult HttpClient::Do(const HttpRequest& request) {
   curl_easy_setopt(easy.get(), CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(easy.get(), CURLOPT_ERRORBUFFER, detail);
   const CURLcode code = curl_easy_perform(easy.get());
+  const char* peer = nullptr;
+  curl_easy_getinfo(easy.get(), CURLINFO_PRIMARY_IP, &peer);
+  if (peer != nullptr) exchange.response.peer_address = peer;
   impl_->Return(std::move(easy));
 
   result.response = std::move(exchange.response);
   if (!exchange.callback_status.ok()) {
     result.status = exchange.callback_status;
+  } else if (code == CURLE_COULDNT_CONNECT && !exchange.address_status.ok()) {
+    result.status = exchange.address_status;
   } else if (code == CURLE_ABORTED_BY_CALLBACK) {
     result.status = absl::CancelledError("cancelled");
   } else if (code != CURLE_OK) {
@@ -312,6 +344,35 @@ HttpResult HttpClient::Do(const HttpRequest& request) {
     result.may_retry = NetworkErrorMayPass(code);
   }
   return result;
+}
+
+absl::StatusOr<UrlWithUser> SplitUser(const std::string& text) {
+  ASSIGN_OR_RETURN(const Url url, ParseUrl(text));
+  UrlWithUser split;
+  split.user = UrlPart(url.get(), CURLUPART_USER, CURLU_URLDECODE).value_or("");
+  split.password = UrlPart(url.get(), CURLUPART_PASSWORD, CURLU_URLDECODE).value_or("");
+  for (const CURLUPart part : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS}) {
+    curl_url_set(url.get(), part, nullptr, 0);
+  }
+  ASSIGN_OR_RETURN(split.url, WholeUrl(url.get()));
+  RETURN_IF_ERROR(UrlOrigin(split.url).status());
+  return split;
+}
+
+absl::StatusOr<HostAndPort> UrlHost(const std::string& text) {
+  ASSIGN_OR_RETURN(const Url url, ParseUrl(text));
+  return HostAndPort{.host = UrlPart(url.get(), CURLUPART_HOST).value_or(""),
+                     .port = UrlPart(url.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT).value_or("")};
+}
+
+std::string BasicAuthorization(absl::string_view user, absl::string_view password) {
+  return absl::StrCat("Basic ", absl::Base64Escape(absl::StrCat(user, ":", password)));
+}
+
+std::optional<absl::Time> ParseHttpDate(const std::string& text) {
+  const time_t seconds = curl_getdate(text.c_str(), nullptr);
+  if (seconds < 0) return std::nullopt;
+  return absl::FromTimeT(seconds);
 }
 
 absl::StatusOr<std::string> UrlOrigin(const std::string& text) {

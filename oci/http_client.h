@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,14 +17,16 @@
 #include "absl/time/time.h"
 #include "base/byte_stream.h"
 #include "base/cancel_token.h"
+#include "oci/address_policy.h"
 
 namespace farm {
 
 struct HttpResponse {
   int status = 0;  // 200, 404, …
   std::map<std::string, std::string>
-      headers;       // Names in lower case; of equal names joined by ", ".
-  std::string body;  // Unless `on_body` took it.
+      headers;               // Names in lower case; of equal names joined by ", ".
+  std::string body;          // Unless `on_body` took it.
+  std::string peer_address;  // That was connected to: "192.0.2.1".
 
   std::string Header(const std::string& name) const;  // "" if there is none.
 };
@@ -43,11 +46,16 @@ struct HttpRequest {
 
   absl::Duration timeout = absl::InfiniteDuration();
   bool bypass_proxy = false;
+  // Set: PERMISSION_DENIED unless the address that is connected to is allowed, whatever the name
+  // says; the exchange has a connection of its own. Through a proxy that is the proxy's address,
+  // and what the URL names as an address is checked besides.
+  std::optional<AddressPolicy> addresses;
   const CancelToken* cancel = nullptr;
 };
 
 struct HttpResult {
   // OK: an answer arrived whole, whatever its status. UNAVAILABLE: the network; CANCELLED;
+  // PERMISSION_DENIED: by `addresses`;
   // RESOURCE_EXHAUSTED: a collected body over its limit; else what on_body or body_source said.
   absl::Status status;
   bool may_retry = false;  // Only of errors of the network that may pass.
@@ -77,6 +85,25 @@ class HttpClient {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// A URL, and what it said of who asks.
+struct UrlWithUser {
+  std::string url;  // Without it.
+  std::string user;
+  std::string password;
+};
+// Both decoded. INVALID_ARGUMENT unless `url` is absolute, http or https, with a host.
+absl::StatusOr<UrlWithUser> SplitUser(const std::string& url);
+// Host and port of an absolute URL, the port always there; an IPv6 address in brackets.
+struct HostAndPort {
+  std::string host;
+  std::string port;
+};
+absl::StatusOr<HostAndPort> UrlHost(const std::string& url);
+// The value of an Authorization header for these.
+std::string BasicAuthorization(absl::string_view user, absl::string_view password);
+// A date of HTTP ("Sun, 06 Nov 1994 08:49:37 GMT" and its older forms); nullopt if it is none.
+std::optional<absl::Time> ParseHttpDate(const std::string& text);
 
 // "https://host:port" of an absolute URL, with the port always there. INVALID_ARGUMENT unless it is
 // http or https with a host and without user or password.

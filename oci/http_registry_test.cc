@@ -6,13 +6,11 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/mutex.h"
 #include "base/sha256.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
@@ -20,6 +18,7 @@
 #include "oci/http_client.h"
 #include "oci/image_config.h"
 #include "oci/manifest.h"
+#include "oci/testing/scripted_server.h"
 
 namespace farm {
 namespace {
@@ -31,63 +30,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-using Handler = std::function<void(const httplib::Request&, httplib::Response&)>;
-
 constexpr char kBasicOfUserPass[] = "Basic dXNlcjpwYXNz";
-
-// Listens on a free loopback port and hands each request to the test's handler, one at a time.
-class ScriptedServer {
- public:
-  ScriptedServer() {
-    const httplib::Server::Handler handle = [this](const httplib::Request& request,
-                                                   httplib::Response& response) {
-      MutexLock lock(mu_);
-      requests_.push_back(absl::StrCat(request.method, " ", request.path));
-      authorizations_.push_back(request.get_header_value("Authorization"));
-      response.status = 404;
-      if (handler_) handler_(request, response);
-    };
-    server_.Get(".*", handle);
-    server_.Post(".*", handle);
-    server_.Put(".*", handle);
-    server_.Patch(".*", handle);
-    server_.Delete(".*", handle);
-    server_.set_keep_alive_timeout(1);
-    port_ = server_.bind_to_any_port("127.0.0.1");
-    thread_ = std::thread([this] { server_.listen_after_bind(); });
-    while (!server_.is_running()) std::this_thread::yield();
-  }
-
-  ~ScriptedServer() {
-    server_.stop();
-    thread_.join();
-  }
-
-  void On(Handler handler) {
-    MutexLock lock(mu_);
-    handler_ = std::move(handler);
-  }
-
-  std::string host() const { return absl::StrCat("127.0.0.1:", port_); }
-  std::string url() const { return absl::StrCat("http://", host()); }
-  std::vector<std::string> requests() {
-    MutexLock lock(mu_);
-    return requests_;
-  }
-  std::vector<std::string> authorizations() {
-    MutexLock lock(mu_);
-    return authorizations_;
-  }
-
- private:
-  httplib::Server server_;
-  int port_ = 0;
-  std::thread thread_;
-  Mutex mu_;
-  Handler handler_ FARM_GUARDED_BY(mu_);
-  std::vector<std::string> requests_ FARM_GUARDED_BY(mu_);
-  std::vector<std::string> authorizations_ FARM_GUARDED_BY(mu_);
-};
 
 void Send(httplib::Response& response, int status, const std::string& body,
           const std::string& type = "application/json") {

@@ -1,0 +1,52 @@
+#include "oci/address_policy.h"
+
+#include "base/testing/status_matchers.h"
+
+namespace farm {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr AddressPolicy kStrict = {.loopback_allowed = false};
+constexpr AddressPolicy kLocal = {.loopback_allowed = true};
+
+TEST(CheckHostTest, LinkLocalAndMetadataAddressesAreAlwaysRefused) {
+  for (const char* host :
+       {"169.254.169.254", "169.254.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192",
+        "0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "[fe80::1]", "[fe80::1%25eth0]",
+        "[ff02::1]", "[::]", "[fd00:ec2::254]", "[fd20:ce::254]"}) {
+    EXPECT_THAT(CheckHost(host, kLocal), StatusIs(absl::StatusCode::kPermissionDenied)) << host;
+  }
+}
+
+TEST(CheckHostTest, AnIPv6AddressThatCarriesAnIPv4AddressIsThat) {
+  for (const char* host : {"[::ffff:169.254.169.254]", "[::169.254.169.254]",
+                           "[::ffff:0:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]"}) {
+    EXPECT_THAT(CheckHost(host, kLocal), StatusIs(absl::StatusCode::kPermissionDenied)) << host;
+  }
+  EXPECT_THAT(CheckHost("[::ffff:127.0.0.1]", kStrict),
+              StatusIs(absl::StatusCode::kPermissionDenied));
+  EXPECT_OK(CheckHost("[::ffff:127.0.0.1]", kLocal));
+  EXPECT_OK(CheckHost("[::ffff:8.8.8.8]", kStrict));
+}
+
+TEST(CheckHostTest, LoopbackIsRefusedUnlessAllowed) {
+  for (const char* host :
+       {"127.0.0.1", "127.255.255.254", "[::1]", "localhost", "LOCALHOST.", "a.localhost"}) {
+    EXPECT_THAT(CheckHost(host, kStrict), StatusIs(absl::StatusCode::kPermissionDenied,
+                                                   HasSubstr("sources.loopback_allowed")))
+        << host;
+    EXPECT_OK(CheckHost(host, kLocal)) << host;
+  }
+}
+
+TEST(CheckHostTest, OthersAreAllowed) {
+  for (const char* host :
+       {"example.com", "8.8.8.8", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.253.255.255",
+        "128.0.0.1", "[2001:db8::1]", "[fd00::1]", "localhost.example.com", "mylocalhost"}) {
+    EXPECT_OK(CheckHost(host, kStrict)) << host;
+  }
+}
+
+}  // namespace
+}  // namespace farm
