@@ -1,18 +1,17 @@
 #include <algorithm>
-#include <cstdint>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
+#include "base/redact_url.h"
 #include "base/status_macros.h"
 #include "base/symbolic_mode.h"
 #include "dockerfile/clean_path.h"
 #include "dockerfile/expand.h"
 #include "plan/lowering.h"
+#include "plan/source_url.h"
 
 namespace farm {
 namespace {
@@ -110,31 +109,6 @@ absl::StatusOr<ExpandedCopy> Expand(const PlanBuild& build, const StageState& st
   return expanded;
 }
 
-bool IsUrl(absl::string_view source) {
-  return absl::StartsWith(source, "http://") || absl::StartsWith(source, "https://");
-}
-
-bool IsAllOf(absl::string_view text, absl::string_view punctuation) {
-  return std::all_of(text.begin(), text.end(), [&](unsigned char c) {
-    return absl::ascii_isalnum(c) || absl::StrContains(punctuation, static_cast<char>(c));
-  });
-}
-
-// What BuildKit takes for a repository and never for a path: git:// and ssh:// URLs, others whose
-// path ends in ".git", and user@host:path. ("github.com/x" may be a path.)
-bool IsGitReference(absl::string_view source) {
-  if (absl::StartsWith(source, "git://") || absl::StartsWith(source, "ssh://")) return true;
-  if (IsUrl(source)) {
-    source = source.substr(0, source.find_first_of("?#"));
-    return absl::EndsWith(source, ".git");
-  }
-  const size_t at = source.find('@');
-  const size_t colon = source.find(':');
-  if (at == source.npos || colon == source.npos || at == 0 || colon <= at + 1) return false;
-  return IsAllOf(source.substr(0, at), "-_") &&
-         IsAllOf(source.substr(at + 1, colon - at - 1), "-.");
-}
-
 // Absolute; with a slash at the end where the words mean a directory.
 std::string Destination(const StageState& stage, const std::string& dest) {
   const bool is_directory =
@@ -151,7 +125,7 @@ std::string HistoryOf(const Instruction& instruction, const ExpandedCopy& copy) 
   if (copy.parents) absl::StrAppend(&line, " --parents");
   if (!copy.chown.empty()) absl::StrAppend(&line, " --chown=", copy.chown);
   if (!copy.chmod.empty()) absl::StrAppend(&line, " --chmod=", copy.chmod);
-  for (const std::string& source : copy.sources) absl::StrAppend(&line, " ", source);
+  for (const std::string& source : copy.sources) absl::StrAppend(&line, " ", RedactUrls(source));
   for (const InlineFile& file : copy.inline_files) absl::StrAppend(&line, " <<", file.name);
   return absl::StrCat(line, " ", copy.dest, " # buildkit");
 }
@@ -167,41 +141,6 @@ void AddWithParents(const std::string& source, SourceRequest& request) {
   request.patterns.push_back(has_pivot ? RootRelative(source.substr(0, pivot)) : "");
   request.includes.push_back(RootRelative(has_pivot ? source.substr(pivot + 3) : source));
   request.written.push_back(source);
-}
-
-// `text` without its %XX; nullopt if one is cut off or none, or is a byte that no path has.
-std::optional<std::string> PercentDecoded(absl::string_view text) {
-  std::string decoded;
-  while (!text.empty()) {
-    if (!absl::ConsumePrefix(&text, "%")) {
-      decoded += text[0];
-      text.remove_prefix(1);
-      continue;
-    }
-    uint32_t byte = 0;
-    if (text.size() < 2 || !absl::ascii_isxdigit(text[0]) || !absl::ascii_isxdigit(text[1]) ||
-        !absl::SimpleHexAtoi(text.substr(0, 2), &byte) || byte == 0) {
-      return std::nullopt;
-    }
-    decoded += static_cast<char>(byte);
-    text.remove_prefix(2);
-  }
-  return decoded;
-}
-
-// "https://example.com/a/b%20c.tar.gz?x=1" is "b c.tar.gz".
-std::string FileNameOf(absl::string_view url) {
-  constexpr char kUnnamed[] = "__unnamed__";
-  url = url.substr(url.find("://") + 3);
-  url = url.substr(0, url.find_first_of("?#"));
-  const std::optional<std::string> path =
-      PercentDecoded(url.substr(std::min(url.find('/'), url.size())));
-  if (!path.has_value()) return kUnnamed;
-  absl::string_view name = *path;
-  while (absl::ConsumeSuffix(&name, "/")) {
-  }
-  name = name.substr(name.rfind('/') + 1);
-  return name.empty() || name == "." || name == ".." ? kUnnamed : std::string(name);
 }
 
 // The sources in their order: neighbours that are in the same file system are one request.
@@ -225,7 +164,7 @@ class SourceGroups {
     SourceRequest& request = groups_.emplace_back();
     request.from = {FileSystemRef::Kind::kRemote, static_cast<int>(build_.plan.remotes.size())};
     request.patterns.push_back(remote.file_name);
-    request.written.push_back(remote.url);
+    request.written.push_back(RedactUrls(remote.url));
     request.excludes = copy_.excludes;
     request.unpack = remote.kind == RemoteSource::Kind::kHttp && copy_.unpack.value_or(false);
     build_.plan.remotes.push_back(std::move(remote));
@@ -244,6 +183,8 @@ void AddCopyStep(PlanBuild& build, StageState& stage, const Instruction& instruc
                  ExpandedCopy copy, std::vector<SourceRequest> sources) {
   for (const InlineFile& file : copy.inline_files) stage.text_bytes += file.data.size();
   PlanStep& step = AddStep(build, stage, instruction, {.history = HistoryOf(instruction, copy)});
+  step.name = RedactUrls(step.name);
+  step.source_line = RedactUrls(step.source_line);
   v1::CopyOperation& operation = *step.identity.mutable_copy();
   operation.set_dest(Destination(stage, copy.dest));
   operation.set_chown(copy.chown);
@@ -265,8 +206,13 @@ absl::Status CheckChecksum(const PlanBuild& build, const Instruction& instructio
     return ErrorIn(build, instruction, "checksum can't be specified for multiple sources");
   }
   const std::string& source = copy.sources[0];
-  if (IsGitReference(source)) return absl::OkStatus();
-  if (!IsUrl(source)) {
+  if (IsGitReference(source)) {
+    if (IsGitChecksum(checksum)) return absl::OkStatus();
+    return ErrorIn(build, instruction,
+                   absl::StrCat("invalid checksum \"", checksum,
+                                "\": expected hexadecimal digits of a commit"));
+  }
+  if (!IsHttpUrl(source)) {
     return ErrorIn(build, instruction, "checksum requires HTTP(S) or Git sources");
   }
   const size_t colon = std::min(checksum.find(':'), checksum.size());
@@ -281,6 +227,28 @@ absl::Status CheckChecksum(const PlanBuild& build, const Instruction& instructio
   return ErrorIn(build, instruction,
                  absl::StrCat("invalid checksum \"", checksum,
                               "\": expected sha256: and 64 hexadecimal digits"));
+}
+
+absl::StatusOr<RemoteSource> GitSource(const PlanBuild& build, const Instruction& instruction,
+                                       const std::string& source, const std::string& checksum,
+                                       std::optional<bool> keep_git_dir) {
+  absl::StatusOr<GitReference> git = ParseGitReference(source);
+  if (!git.ok()) return ErrorIn(build, instruction, git.status().message());
+  if (!checksum.empty() && !git->checksum.empty() && git->checksum != checksum) {
+    return ErrorIn(build, instruction,
+                   absl::StrCat("--checksum=", checksum, " conflicts with the one of the URL, ",
+                                git->checksum));
+  }
+  if (!checksum.empty()) git->checksum = checksum;
+  if (keep_git_dir.has_value()) git->keep_git_dir = keep_git_dir;
+  if (IsGitCommitId(git->ref) && !absl::StartsWith(git->ref, git->checksum)) {
+    return ErrorIn(build, instruction,
+                   absl::StrCat("checksum mismatch: expected ", git->checksum, ", got ", git->ref));
+  }
+  return RemoteSource{.kind = RemoteSource::Kind::kGit,
+                      .url = source,
+                      .checksum = checksum,
+                      .git = *std::move(git)};
 }
 
 }  // namespace
@@ -303,7 +271,7 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
     if (IsGitReference(source)) {
       return ErrorIn(build, instruction, "source can't be a git ref for COPY");
     }
-    if (IsUrl(source)) return ErrorIn(build, instruction, "source can't be a URL for COPY");
+    if (IsHttpUrl(source)) return ErrorIn(build, instruction, "source can't be a URL for COPY");
     groups.AddLocal(source);
   }
   RecordSwitches(copy.copy, stage.instructions.back());
@@ -323,14 +291,13 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
   SourceGroups groups(build, expanded, std::move(local));
   for (const std::string& source : expanded.sources) {
     if (IsGitReference(source)) {
-      groups.AddRemote({.kind = RemoteSource::Kind::kGit,
-                        .url = source,
-                        .checksum = checksum,
-                        .keep_git_dir = add.keep_git_dir});
-    } else if (IsUrl(source)) {
+      ASSIGN_OR_RETURN(RemoteSource git,
+                       GitSource(build, instruction, source, checksum, add.keep_git_dir));
+      groups.AddRemote(std::move(git));
+    } else if (IsHttpUrl(source)) {
       groups.AddRemote({.kind = RemoteSource::Kind::kHttp,
                         .url = source,
-                        .file_name = FileNameOf(source),
+                        .file_name = FileNameOfUrl(source),
                         .checksum = checksum});
     } else {
       groups.AddLocal(source);

@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "base/source_position.h"
 #include "oci/image_config.h"
+#include "plan/source_url.h"
 #include "proto/farm/v1/step.pb.h"
 
 namespace farm {
@@ -51,7 +52,7 @@ struct RemoteSource {
   std::string file_name;  // kHttp: the name of the one file
   // What must come: "sha256:HEX" of the file, or the hex id of the commit or tag. "" is anything.
   std::string checksum;
-  std::optional<bool> keep_git_dir;  // kGit; nullopt: as the URL says
+  GitReference git;  // kGit; with what the flags of ADD say
 };
 
 // What a COPY, ADD or mount reads of one file system, before wildcards and symlinks are resolved

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "base/redact_url.h"
 #include "base/source_position.h"
 #include "nlohmann/json.hpp"
 
@@ -269,8 +270,9 @@ void PutPlan(const Plan& plan, Json& json) {
     }
   }
   for (const RemoteSource& remote : plan.remotes) {
-    sources.insert(remote.kind == RemoteSource::Kind::kGit ? "git"
-                                                           : absl::StrCat("http:", remote.url));
+    sources.insert(remote.kind == RemoteSource::Kind::kGit
+                       ? "git"
+                       : absl::StrCat("http:", RedactUrls(remote.url)));
   }
   Put(json, "sources", sources);
 }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/redact_url.h"
 #include "oci/reference.h"
 
 namespace farm {
@@ -24,7 +25,7 @@ std::string FileSystemText(const Plan& plan, const FileSystemRef& file_system) {
     case FileSystemRef::Kind::kBase:
       return ImageText(plan.bases[file_system.index]);
     case FileSystemRef::Kind::kRemote:
-      return plan.remotes[file_system.index].url;
+      return RedactUrls(plan.remotes[file_system.index].url);
     case FileSystemRef::Kind::kStep:
       return absl::StrCat("#", file_system.index + 1);
   }

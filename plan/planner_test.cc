@@ -26,6 +26,7 @@
 namespace farm {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -167,7 +168,7 @@ std::string Dump(const absl::StatusOr<Plan>& plan) {
     absl::StrAppend(&dump, "remote ", i, ": ",
                     remote.kind == RemoteSource::Kind::kGit ? "git " : "http ", remote.url, " ",
                     remote.file_name, " ", remote.checksum,
-                    remote.keep_git_dir.value_or(false) ? " with .git" : "", "\n");
+                    remote.git.keep_git_dir.value_or(false) ? " with .git" : "", "\n");
   }
   for (const PlanStep& step : plan->steps) {
     absl::StrAppend(&dump, "step ", step.id, ": ", step.name, "\n  at ", step.position.ToString(),
@@ -345,6 +346,44 @@ TEST(MakePlanTest, AFileOfAUrlIsNamedByTheLastPartOfItsPath) {
     const absl::StatusOr<Plan> plan = PlanOf(absl::StrCat("FROM scratch\nADD ", url, " /\n"));
     ASSERT_OK(plan) << url;
     EXPECT_EQ(plan->remotes[0].file_name, name) << url;
+  }
+}
+
+TEST(MakePlanTest, PasswordsOfUrlsAreNotShown) {
+  const absl::StatusOr<Plan> plan =
+      PlanOf("FROM scratch\nARG T=tok3n\nADD https://u:$T@e.com/f https://$T@e.com/r.git /\n");
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->remotes[0].url, "https://u:tok3n@e.com/f");
+  EXPECT_EQ(plan->remotes[1].git.remote, "https://tok3n@e.com/r.git");
+  EXPECT_THAT(plan->steps[0].name,
+              HasSubstr("ADD https://xxxxx@e.com/f https://xxxxx@e.com/r.git"));
+  EXPECT_EQ(plan->steps[0].source_line, "ADD https://xxxxx@e.com/f https://xxxxx@e.com/r.git /");
+  EXPECT_EQ(plan->history.back().created_by,
+            "ADD https://xxxxx@e.com/f https://xxxxx@e.com/r.git / # buildkit");
+}
+
+TEST(MakePlanTest, FlagsOfAddAndItsGitReferenceAgree) {
+  const std::string commit(40, 'a');
+  const absl::StatusOr<Plan> plan = PlanOf(
+      "FROM scratch\nADD --keep-git-dir=false --checksum=aaaa https://e.com/r.git?keep-git-dir=1#" +
+      commit + ":d /\n");
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->remotes[0].git, (GitReference{.remote = "https://e.com/r.git",
+                                                .ref = commit,
+                                                .subdir = "d",
+                                                .checksum = "aaaa",
+                                                .keep_git_dir = false}));
+  const std::pair<std::string, const char*> cases[] = {
+      {"--checksum=bb https://e.com/r.git#" + commit, "checksum mismatch: expected bb, got aaaa"},
+      {"--checksum=bb https://e.com/r.git?commit=aa", "--checksum=bb conflicts with"},
+      {"--checksum=main https://e.com/r.git", "expected hexadecimal digits of a commit"},
+      {"https://e.com/r.git?x=1", "unexpected query \"x\""},
+  };
+  for (const auto& [words, message] : cases) {
+    EXPECT_THAT(PlanOf("FROM scratch\nADD " + words + " /\n"),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("Dockerfile:2:1"), HasSubstr(message))))
+        << words;
   }
 }
 
