@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/redact_url.h"
 #include "cli/terminal_text.h"
 #include "dockerfile/parser.h"
 
@@ -61,7 +62,7 @@ std::string MarkedLines(const std::string& dockerfile_name, const std::string& d
   std::string text = absl::StrCat(HarmlessLine(dockerfile_name, false), ":", first, "\n", kRule);
   for (int i = shown_first; i <= shown_last; ++i) {
     absl::StrAppendFormat(&text, "%4d | %s %s\n", i, first <= i && i <= last ? ">>>" : "   ",
-                          HarmlessSource(lines[i - 1]));
+                          HarmlessSource(RedactUrls(lines[i - 1])));
   }
   return absl::StrCat(text, kRule);
 }
