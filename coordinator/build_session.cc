@@ -9,6 +9,7 @@
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
 #include "base/log.h"
+#include "base/redact_url.h"
 #include "base/sha256.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
@@ -66,6 +67,29 @@ std::vector<std::string> Explain(Publisher& publisher, const std::string& domain
   return {"it has not run before"};
 }
 
+// Where a repository is that no worker gets to.
+absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
+  if (remote.kind != RemoteSource::Kind::kGit) return absl::OkStatus();
+  switch (remote.git.transport) {
+    case GitTransport::kHttp:
+      return absl::OkStatus();
+    case GitTransport::kSsh:
+      return ErrorAt(
+          step.position,
+          absl::StrCat("ADD ", RedactUrls(remote.url),
+                       ": a repository over ssh needs an ssh agent, and this farm passes "
+                       "none on; name it by its https URL"),
+          step.source_line);
+    case GitTransport::kGit:
+      break;
+  }
+  return ErrorAt(step.position,
+                 absl::StrCat("ADD ", remote.url,
+                              ": git:// shows neither who answers nor that what comes is "
+                              "unchanged; name the repository by its https URL"),
+                 step.source_line);
+}
+
 // What a plan may say and a farm does not do.
 absl::Status CheckRunnable(const Plan& plan) {
   for (const PlanStep& step : plan.steps) {
@@ -77,7 +101,7 @@ absl::Status CheckRunnable(const Plan& plan) {
     }
     for (const SourceRequest& request : step.sources) {
       if (request.from.kind != FileSystemRef::Kind::kRemote) continue;
-      return ErrorAt(step.position, "ADD from the network is not supported yet", step.source_line);
+      RETURN_IF_ERROR(CheckTransport(step, plan.remotes[static_cast<size_t>(request.from.index)]));
     }
   }
   return absl::OkStatus();
@@ -242,8 +266,10 @@ void BuildSession::OnPrepared(Prepared prepared) {
     Warn(warning.message, warning.rule, warning.line);
   }
   if (!prepared.lint_status.ok()) return Fail(prepared.lint_status);
+  AddRemoteSteps();
   AddPlanSteps();
   AddBaseLayers();
+  FetchRemotes();
   Advance();
 }
 
@@ -253,6 +279,10 @@ void BuildSession::AddPlanSteps() {
     const PlanStep& step = plan_->steps[i];
     std::vector<int> deps;
     for (int dep : step.Dependencies(*plan_)) deps.push_back(nodes_[static_cast<size_t>(dep)].step);
+    for (const SourceRequest& request : step.sources) {
+      if (request.from.kind != FileSystemRef::Kind::kRemote) continue;
+      deps.push_back(remotes_[static_cast<size_t>(request.from.index)].step);
+    }
     nodes_[i].step = AddStep(step.name, deps, step.position.line);
   }
   AnnounceSteps();
@@ -277,7 +307,7 @@ void BuildSession::Advance() {
     const bool ready = std::all_of(deps.begin(), deps.end(), [this](int dep) {
       return nodes_[static_cast<size_t>(dep)].state == State::kDone;
     });
-    if (!ready) continue;
+    if (!ready || !HasRemotesOf(plan_->steps[i])) continue;
     nodes_[i].state = State::kKeyed;
     MakeKey(static_cast<int>(i));
   }
@@ -288,6 +318,9 @@ void BuildSession::Advance() {
 }
 
 std::vector<int> BuildSession::LayersOf(FileSystemRef file_system) const {
+  if (file_system.kind == FileSystemRef::Kind::kRemote) {
+    return {remotes_[static_cast<size_t>(file_system.index)].layer};
+  }
   std::vector<int> indexes;
   if (const int base = BaseOf(*plan_, file_system); base >= 0) {
     indexes = base_layers_[static_cast<size_t>(base)];
@@ -463,8 +496,7 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   });
 }
 
-void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
-  Node& node = nodes_[static_cast<size_t>(index)];
+BuildSession::FoundLayer BuildSession::MadeLayer(const v1::StepResult& result) {
   FoundLayer made;
   *made.ref.mutable_diff_id() = result.layer().diff_id();
   *made.ref.mutable_table() = result.layer().table();
@@ -473,7 +505,12 @@ void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
   // The result was checked when it came, or when it was found: see CheckResult().
   made.blob = {.media_type = result.layer().form().media_type(),
                .digest = *DigestFromProto(result.layer().form().digest())};
-  node.layer = AddLayer(std::move(made));
+  return made;
+}
+
+void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
+  Node& node = nodes_[static_cast<size_t>(index)];
+  node.layer = AddLayer(MadeLayer(result));
   node.made = {.diff_id = *DigestFromProto(result.layer().diff_id()),
                .finished = TimeFromProto(result.finished())};
   node.state = State::kDone;
@@ -573,6 +610,7 @@ void BuildSession::Restart() {
         ForgetLayers();
         for (Node& node : nodes_) node = {.step = node.step};
         AddBaseLayers();
+        FetchRemotes();
         Advance();
       });
 }

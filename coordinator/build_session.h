@@ -1,6 +1,7 @@
 #ifndef FARM_COORDINATOR_BUILD_SESSION_H_
 #define FARM_COORDINATOR_BUILD_SESSION_H_
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -43,6 +44,12 @@ class BuildSession final : public ExportSession {
     int layer = -1;  // Session's index, once done
     StepLayer made;  // for the image's config, once done
   };
+  // What of Plan::remotes has been fetched.
+  struct Remote {
+    int step = 0;     // Session's id of the step that fetches it
+    int resolve = 0;  // and of the one that asks which commit it is; 0 if none does
+    int layer = -1;   // Session's index, once it is here
+  };
   // What the pool finds out of a step whose inputs are done.
   struct Keyed {
     v1::StepIdentity identity;
@@ -74,6 +81,23 @@ class BuildSession final : public ExportSession {
   void RestartIfContextIsComplete(int index);
   void Restart();
 
+  // In build_session_sources.cc: what ADD reads from the network.
+  void AddRemoteSteps();
+  void FetchRemotes();
+  void FetchFile(int index);
+  void RunFetchFile(int index, StepKey key, const std::optional<v1::ActionRecord>& known);
+  void ResolveGit(int index);
+  void FetchGit(int index, const v1::GitCommit& commit);
+  StepRun RemoteRun(int index, int step, v1::StepIdentity identity, StepKey key) const;
+  void RunRemote(int index, StepRun run, std::function<void(const v1::StepResult&)> then);
+  void OnRemoteFetched(int index, const v1::StepResult& result);
+  void OnRemoteError(int index, int step, const absl::Status& error);
+  // The step of the plan that reads it.
+  const PlanStep& ReaderOf(int index) const;
+  bool HasRemotesOf(const PlanStep& step) const;
+
+  // A layer that a step has made, as one of the session's.
+  static FoundLayer MadeLayer(const v1::StepResult& result);
   std::vector<int> LayersOf(FileSystemRef file_system) const;
   Digest ChainIdOf(FileSystemRef file_system) const;
   // Of the root that the step runs on: that of a linked layer is empty.
@@ -87,6 +111,7 @@ class BuildSession final : public ExportSession {
   std::vector<ResolvedBase> bases_;
   std::vector<std::vector<int>> base_layers_;
   std::vector<Node> nodes_;
+  std::vector<Remote> remotes_;
   std::vector<Digest> selections_;  // tables that steps of this build name
   int restarts_ = 0;
   int generation_ = 0;  // answers to what was asked before a restart are dropped

@@ -27,12 +27,14 @@
 namespace farm {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::Not;
+using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
 TableEntry File(const std::string& path, const std::string& content, uint32_t mode = 0644) {
@@ -56,6 +58,8 @@ class ScriptedWorker {
   std::map<std::string, absl::Status> errors;
   std::vector<std::string> ran;      // the shell text of each RUN, "COPY dest", "MKDIR path", …
   FakeRegistry* registry = nullptr;  // that a push goes to
+  std::map<std::string, std::string> files;  // by URL: what a fetch gives
+  std::map<std::string, std::string> refs;   // "remote ref" -> commit
   int slots = 4;
   bool silent = false;                         // takes leases and never reports
   std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
@@ -120,6 +124,26 @@ class ScriptedWorker {
         registry->AddBlob(identity.push().repository(), identity.push().blob().media_type(),
                           *GetBytes(blobs_, digest));
       }
+    } else if (identity.has_fetch_file()) {
+      const v1::FetchFileOperation& fetch = identity.fetch_file();
+      what = "FETCH " + fetch.url();
+      const std::string etag = DigestOf(files[fetch.url()]).hex();
+      result.set_etag(etag);
+      result.set_not_modified(lease.spec().execution().known_file().etag() == etag);
+      entries = {File(fetch.file_name(), files[fetch.url()], 0600)};
+      if (result.not_modified()) {
+        *result.mutable_layer() = lease.spec().execution().known_file().layer();
+        ran.push_back("ASK " + fetch.url());
+        return state;
+      }
+    } else if (identity.has_resolve_git()) {
+      ran.push_back("RESOLVE " + identity.resolve_git().ref());
+      result.mutable_commit()->set_id(
+          refs[identity.resolve_git().remote() + " " + identity.resolve_git().ref()]);
+      return state;
+    } else if (identity.has_fetch_git()) {
+      what = "CHECKOUT " + identity.fetch_git().commit();
+      entries = {File("src", identity.fetch_git().commit())};
     } else if (identity.has_compress()) {
       what = "COMPRESS";
       v1::Descriptor& blob = *result.mutable_blob();
@@ -474,6 +498,88 @@ TEST_F(BuildSessionTest, AMissingSourceIsAnErrorWithItsPlace) {
   const v1::BuildFinished done = Build("FROM scratch\nCOPY nothing /x\n");
   EXPECT_EQ(done.error().line(), 2);
   EXPECT_THAT(done.error().message(), HasSubstr("nothing"));
+}
+
+TEST_F(BuildSessionTest, AUrlIsAskedForAtEachBuildAndItsFileIsCopiedOnlyIfItChanged) {
+  const std::string url = "https://example.com/file";
+  worker_.files[url] = "one";
+  const std::string dockerfile = "FROM scratch\nADD " + url + " /f\nRUN use\n";
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url, "COPY /f", "use"));
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("ASK " + url));
+  EXPECT_THAT(Names(v1::StepFinished::OUTCOME_CACHED), SizeIs(3));
+  worker_.files[url] = "two";
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url, "COPY /f", "use"));
+  worker_.files[url] = "one";
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url));
+}
+
+TEST_F(BuildSessionTest, AFileThatIsLostIsFetchedAgainWholly) {
+  const std::string url = "https://example.com/file";
+  worker_.files[url] = "one";
+  const std::string dockerfile = "FROM scratch\nADD " + url + " /f\n";
+  Build(dockerfile);
+  ASSERT_OK(blobs_.Delete(TarOf("fetch " + url)));
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url));
+}
+
+TEST_F(BuildSessionTest, AFileOfAKnownChecksumIsNotAskedForWhereverItLies) {
+  const std::string add = "ADD --checksum=" + DigestOf("one").oci() + " https://example.com/";
+  worker_.files["https://example.com/a/file"] = "one";
+  Build("FROM scratch\n" + add + "a/file /f\n");
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH https://example.com/a/file", "COPY /f"));
+  Build("FROM scratch\n" + add + "b/file /f\n");
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, ABranchIsAskedForAtEachBuildAndItsCommitIsFetchedOnce) {
+  const std::string remote = "https://example.com/r.git";
+  worker_.refs[remote + " main"] = std::string(40, '1');
+  const std::string dockerfile = "FROM scratch\nADD " + remote + "#main /src\n";
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran,
+              ElementsAre("RESOLVE main", "CHECKOUT " + std::string(40, '1'), "COPY /src"));
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main"));
+  worker_.refs[remote + " main"] = std::string(40, '2');
+  Build(dockerfile);
+  EXPECT_THAT(worker_.ran,
+              ElementsAre("RESOLVE main", "CHECKOUT " + std::string(40, '2'), "COPY /src"));
+  Build("FROM scratch\nADD " + remote + "#" + std::string(40, '2') + " /src\n");
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, ACommitThatIsNotTheOneExpectedEndsTheBuildAtItsLine) {
+  worker_.refs["https://example.com/r.git main"] = std::string(40, '1');
+  const v1::BuildFinished done =
+      Build("FROM scratch\nADD --checksum=22 https://example.com/r.git#main /src\n");
+  EXPECT_THAT(done.error().message(),
+              AllOf(HasSubstr("Dockerfile:2:1"), HasSubstr("expected commit 22, got 1111")));
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main"));
+}
+
+TEST_F(BuildSessionTest, WhatCanNotBeFetchedEndsTheBuildAtItsLine) {
+  const std::string url = "https://user:pass@example.com/file";
+  worker_.errors["FETCH " + url] = absl::InvalidArgumentError("404 Not Found");
+  const v1::BuildFinished done = Build("FROM scratch\nADD " + url + " /f\n");
+  EXPECT_THAT(done.error().message(),
+              AllOf(HasSubstr("Dockerfile:2:1"), HasSubstr("404 Not Found")));
+  for (const v1::BuildEvent& event : events_) {
+    for (const v1::PlannedStep& step : event.planned().steps()) {
+      EXPECT_THAT(step.name(), Not(HasSubstr("pass")));
+    }
+  }
+}
+
+TEST_F(BuildSessionTest, ARepositoryOverSshIsRefusedBeforeAnythingRuns) {
+  const v1::BuildFinished done = Build("FROM scratch\nRUN one\nADD git@example.com:r.git /src\n");
+  EXPECT_THAT(done.error().message(),
+              AllOf(HasSubstr("Dockerfile:3:1"), HasSubstr("needs an ssh agent")));
+  EXPECT_THAT(worker_.ran, IsEmpty());
 }
 
 TEST_F(BuildSessionTest, ALostLayerIsMadeAgain) {

@@ -53,6 +53,14 @@ absl::Status Check(const v1::CoordinatorConfig& config) {
 
 }  // namespace
 
+bool IsLocal(const v1::CoordinatorConfig& config) {
+  return std::all_of(config.listen().begin(), config.listen().end(),
+                     [](const std::string& address) {
+                       const absl::StatusOr<Address> parsed = ParseAddress(address);
+                       return parsed.ok() && parsed->reach == Address::Reach::kUnixSocket;
+                     });
+}
+
 absl::StatusOr<v1::CoordinatorConfig> EffectiveConfig(const CoordinatorFlags& flags) {
   v1::CoordinatorConfig config;
   if (!flags.file.empty()) {
@@ -72,14 +80,12 @@ absl::StatusOr<v1::CoordinatorConfig> EffectiveConfig(const CoordinatorFlags& fl
     *config.mutable_idle_shutdown() = DurationToProto(idle);
   }
   SetDefaults(config);
-  bool unix_only = true;
   for (const std::string& address : config.listen()) {
-    ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
-    unix_only = unix_only && parsed.reach == Address::Reach::kUnixSocket;
+    RETURN_IF_ERROR(ParseAddress(address).status());
   }
   // The worker of a local farm knows what its host can do, and who can open the socket's file is
   // trusted with it.
-  if (!unix_only && config.run_network_default() == v1::NETWORK_MODE_UNSPECIFIED) {
+  if (!IsLocal(config) && config.run_network_default() == v1::NETWORK_MODE_UNSPECIFIED) {
     config.set_run_network_default(v1::NETWORK_MODE_ISOLATED);
   }
   RETURN_IF_ERROR(Check(config));

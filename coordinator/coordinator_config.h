@@ -21,6 +21,9 @@ struct CoordinatorFlags {
 // settings that make no sense (a low mark over the high mark, nothing to listen on).
 absl::StatusOr<v1::CoordinatorConfig> EffectiveConfig(const CoordinatorFlags& flags);
 
+// True if it listens on unix sockets alone: all that use the farm are on its host.
+bool IsLocal(const v1::CoordinatorConfig& config);
+
 }  // namespace farm
 
 #endif  // FARM_COORDINATOR_COORDINATOR_CONFIG_H_

@@ -26,5 +26,13 @@ TEST(CoordinatorConfigTest, RunIsIsolatedByDefaultButOnALocalFarmWhoseWorkerChoo
   EXPECT_EQ(config.run_network_default(), v1::NETWORK_MODE_ISOLATED);
 }
 
+TEST(CoordinatorConfigTest, AFarmIsLocalIfItListensOnUnixSocketsAlone) {
+  v1::CoordinatorConfig config;
+  config.add_listen("unix:/run/farm/farm.sock");
+  EXPECT_TRUE(IsLocal(config));
+  config.add_listen("127.0.0.1:7070");
+  EXPECT_FALSE(IsLocal(config));
+}
+
 }  // namespace
 }  // namespace farm

@@ -37,6 +37,8 @@ struct FarmContext {
   // chooses, which only a local farm's does.
   v1::NetworkMode run_network_default = v1::NETWORK_MODE_UNSPECIFIED;
   int context_entries_max = 1'000'000;
+  // It listens on unix sockets alone, so all that use it are on this host.
+  bool is_local = false;
 };
 
 // Runs `work` on `pool` and `then(result)` on `loop`, if `owner` still lives then. `work` must not

@@ -153,7 +153,8 @@ absl::Status Run(const v1::CoordinatorConfig& config, const sigset_t& signals) {
                    .runner = runner,
                    .platform = HostPlatform(),
                    .run_network_default = config.run_network_default(),
-                   .context_entries_max = config.context_entries_max()};
+                   .context_entries_max = config.context_entries_max(),
+                   .is_local = IsLocal(config)};
   SessionTable sessions({.sessions_max = config.builds_max()}, clock);
   sessions.Touch();
   CancelToken stopping;

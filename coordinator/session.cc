@@ -294,8 +294,9 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
     ++publishing_;
     v1::StepFinished finished;
     finished.set_id(step);
-    finished.set_outcome(outcome->shared ? v1::StepFinished::OUTCOME_SHARED
-                                         : v1::StepFinished::OUTCOME_RAN);
+    finished.set_outcome(result.not_modified() ? v1::StepFinished::OUTCOME_CACHED
+                         : outcome->shared     ? v1::StepFinished::OUTCOME_SHARED
+                                               : v1::StepFinished::OUTCOME_RAN);
     finished.set_adopted(outcome->adopted);
     *finished.mutable_usage() = result.usage();
     finished.set_diff_id(result.layer().diff_id().hash());

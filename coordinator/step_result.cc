@@ -4,6 +4,7 @@
 #include "absl/strings/string_view.h"
 #include "base/digest_proto.h"
 #include "base/status_macros.h"
+#include "plan/source_url.h"
 
 namespace farm {
 namespace {
@@ -20,7 +21,11 @@ Output OutputOf(const v1::StepIdentity& identity) {
     case v1::StepIdentity::kCopy:
     case v1::StepIdentity::kMakeDirectory:
     case v1::StepIdentity::kUnpack:
+    case v1::StepIdentity::kFetchFile:
+    case v1::StepIdentity::kFetchGit:
       return Output::kLayer;
+    case v1::StepIdentity::kResolveGit:
+      return Output::kCommit;
     case v1::StepIdentity::kCompress:
     case v1::StepIdentity::kFlatten:
       return Output::kBlob;
@@ -56,6 +61,7 @@ absl::Status CheckResult(const v1::StepIdentity& identity, const v1::StepResult&
   }
   if (result.output_case() != OutputOf(identity)) return Wrong("is not of its kind");
   if (result.has_layer()) return CheckLayer(identity, result.layer());
+  if (result.has_commit() && !IsGitCommitId(result.commit().id())) return Wrong("is no commit");
   if (result.has_blob()) return CheckDigest("blob", result.blob().digest());
   return absl::OkStatus();
 }

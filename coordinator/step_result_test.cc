@@ -53,9 +53,20 @@ TEST(StepResultTest, EachOperationHasAnOutputOfItsKind) {
   EXPECT_OK(CheckResult(RunStep(), Layer()));
   EXPECT_OK(CheckResult(compress, Blob()));
   EXPECT_OK(CheckResult(push, Exit(0)));
+  v1::StepIdentity fetch_file, fetch_git, resolve_git;
+  fetch_file.mutable_fetch_file();
+  fetch_git.mutable_fetch_git();
+  resolve_git.mutable_resolve_git();
+  v1::StepResult commit, no_commit;
+  commit.mutable_commit()->set_id(std::string(40, 'a'));
+  no_commit.mutable_commit()->set_id("--upload-pack=x");
+  EXPECT_OK(CheckResult(fetch_file, Layer()));
+  EXPECT_OK(CheckResult(fetch_git, Layer()));
+  EXPECT_OK(CheckResult(resolve_git, commit));
   for (const auto& [identity, result] :
        {std::pair(RunStep(), Blob()), std::pair(RunStep(), Exit(0)), std::pair(compress, Layer()),
-        std::pair(push, Blob())}) {
+        std::pair(push, Blob()), std::pair(fetch_file, Blob()), std::pair(fetch_git, commit),
+        std::pair(resolve_git, Layer()), std::pair(resolve_git, no_commit)}) {
     EXPECT_THAT(CheckResult(identity, result), StatusIs(absl::StatusCode::kInternal))
         << identity.DebugString() << result.DebugString();
   }

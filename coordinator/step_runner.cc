@@ -286,7 +286,10 @@ void StepRunner::Publish(const std::string& id, const std::shared_ptr<Job>& job)
     const bool back = loop_.Post([published, status] { published(status); });
     FARM_CHECK(back) << "the event loop refuses work";
   };
-  if (!job->request.cacheable) return post_back(absl::OkStatus());
+  // What is unchanged stands there already.
+  if (!job->request.cacheable || job->outcome.result.not_modified()) {
+    return post_back(absl::OkStatus());
+  }
   Publisher::Entry entry{.domain = job->request.domain,
                          .key = job->request.key,
                          .record = job->request.record,

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/check.h"
+#include "base/redact_url.h"
 #include "base/sha256.h"
 
 namespace farm {
@@ -208,6 +209,34 @@ void AddOperation(const v1::StepIdentity& identity, const Digest& parent, KeyBui
               absl::StrCat(flatten.diff_ids_size(), " layers"));
       return;
     }
+    case v1::StepIdentity::kFetchFile: {
+      const v1::FetchFileOperation& fetch = identity.fetch_file();
+      // A file whose content is known is that file, wherever it lies.
+      if (fetch.checksum().empty()) {
+        key.Add("URL", Encoder().Text(fetch.url()), RedactUrls(fetch.url()));
+      } else {
+        key.Add("checksum", Encoder().Text(fetch.checksum()), fetch.checksum());
+      }
+      key.Add("name", Encoder().Text(fetch.file_name()), fetch.file_name());
+      return;
+    }
+    case v1::StepIdentity::kResolveGit: {
+      const v1::ResolveGitOperation& resolve = identity.resolve_git();
+      key.Add("repository", Encoder().Text(resolve.remote()), RedactUrls(resolve.remote()));
+      key.Add("reference", Encoder().Text(resolve.ref()), resolve.ref());
+      return;
+    }
+    case v1::StepIdentity::kFetchGit: {
+      const v1::FetchGitOperation& fetch = identity.fetch_git();
+      key.Add("commit", Encoder().Text(fetch.commit()), fetch.commit());
+      key.Add("subdirectory", Encoder().Text(fetch.subdir()), fetch.subdir());
+      if (!fetch.keep_git_dir()) return;
+      // The directory .git names both.
+      const std::string repository = RedactUrls(fetch.remote());
+      key.Add("repository", Encoder().Text(repository), repository);
+      key.Add("reference", Encoder().Text(fetch.ref()), fetch.ref());
+      return;
+    }
     case v1::StepIdentity::OPERATION_NOT_SET:
       FARM_CHECK(false) << "a step without an operation has no key";
   }
@@ -229,6 +258,12 @@ absl::string_view OperationName(const v1::StepIdentity& identity) {
       return "push";
     case v1::StepIdentity::kFlatten:
       return "flatten";
+    case v1::StepIdentity::kFetchFile:
+      return "fetch file";
+    case v1::StepIdentity::kResolveGit:
+      return "resolve git";
+    case v1::StepIdentity::kFetchGit:
+      return "fetch git";
     case v1::StepIdentity::OPERATION_NOT_SET:
       return "none";
   }

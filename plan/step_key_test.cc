@@ -75,6 +75,42 @@ v1::StepIdentity FlattenStep() {
   return identity;
 }
 
+v1::StepIdentity FetchFileStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_fetch_file()->set_url("https://example.com/f");
+  identity.mutable_fetch_file()->set_file_name("f");
+  return identity;
+}
+
+v1::StepIdentity FetchKnownFileStep() {
+  v1::StepIdentity identity = FetchFileStep();
+  identity.mutable_fetch_file()->set_checksum(absl::StrCat("sha256:", kHash));
+  return identity;
+}
+
+v1::StepIdentity ResolveGitStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_resolve_git()->set_remote("https://example.com/r.git");
+  identity.mutable_resolve_git()->set_ref("main");
+  return identity;
+}
+
+v1::StepIdentity FetchGitStep() {
+  v1::StepIdentity identity = RunStep();
+  v1::FetchGitOperation& fetch = *identity.mutable_fetch_git();
+  fetch.set_remote("https://example.com/r.git");
+  fetch.set_commit(std::string(40, '1'));
+  fetch.set_ref("refs/heads/main");
+  fetch.set_subdir("docs");
+  return identity;
+}
+
+v1::StepIdentity FetchGitDirStep() {
+  v1::StepIdentity identity = FetchGitStep();
+  identity.mutable_fetch_git()->set_keep_git_dir(true);
+  return identity;
+}
+
 std::string Key(const v1::StepIdentity& identity) {
   return ComputeStepKey(identity, Parent()).digest.hex();
 }
@@ -96,6 +132,35 @@ TEST(StepKeyTest, KeysAreTheRecordedOnes) {
             "4987cc5a6f7bc3897af9c0c7ec800af5cfd509dc6356e4c1600d0c0156093bfc");
   EXPECT_EQ(Key(PushStep()), "c35ab191433cff3fe50a8be9cc95a79f3a530d8af33a4a23a176b4a04068e7e3");
   EXPECT_EQ(Key(FlattenStep()), "f07eb5500f48ef01b8955be57c9e456dd2d4bfdd596875e888fea5d0fe01fa7d");
+  const auto fetch_key = [](const v1::StepIdentity& identity) {
+    return ComputeStepKey(identity, Digest()).digest.hex();
+  };
+  EXPECT_EQ(fetch_key(FetchFileStep()),
+            "9651c4f738ba7cac5536b9f9428e39e5f2af507e82dd5b0aaa89338ba370b92c");
+  EXPECT_EQ(fetch_key(FetchKnownFileStep()),
+            "05273528696c84f14810d2216c19a39fcb44806e6b30b763d45471ad95134596");
+  EXPECT_EQ(fetch_key(ResolveGitStep()),
+            "3c5733f18a641a9b35bc6c673d35b7fd1f9827bd01a29e6beda0fcedd404a6d0");
+  EXPECT_EQ(fetch_key(FetchGitStep()),
+            "a329ac02474d338636c154d743625ffa8efdeac386df40ce501a488add72ad89");
+  EXPECT_EQ(fetch_key(FetchGitDirStep()),
+            "fd542e3f6258acbde8edb69f4cb4a75b095f1ca86c2558482b50ac8b066e66f1");
+}
+
+TEST(StepKeyTest, WhereKnownContentLiesIsInNoKey) {
+  v1::StepIdentity file = FetchKnownFileStep();
+  file.mutable_fetch_file()->set_url("https://example.com/elsewhere");
+  EXPECT_EQ(Key(file), Key(FetchKnownFileStep()));
+  v1::StepIdentity commit = FetchGitStep();
+  commit.mutable_fetch_git()->set_remote("https://example.com/elsewhere.git");
+  commit.mutable_fetch_git()->set_ref("refs/tags/v1");
+  EXPECT_EQ(Key(commit), Key(FetchGitStep()));
+}
+
+TEST(StepKeyTest, PasswordsOfUrlsAreNotShown) {
+  v1::StepIdentity file = FetchFileStep();
+  file.mutable_fetch_file()->set_url("https://user:pass@example.com/f");
+  EXPECT_EQ(ComputeStepKey(file, Digest()).parts[1].shown(), "https://xxxxx@example.com/f");
 }
 
 TEST(StepKeyTest, SizeIsZero) {
@@ -146,6 +211,22 @@ TEST(StepKeyTest, EachFieldOfEachOperationChangesTheKey) {
        [](auto& id) { id.mutable_unpack()->mutable_blob()->mutable_digest()->set_hash("22"); }},
       {"unpack diffID", UnpackStep,
        [](auto& id) { id.mutable_unpack()->set_diff_id("sha256:22"); }},
+      {"URL", FetchFileStep,
+       [](auto& id) { id.mutable_fetch_file()->set_url("https://example.com/g"); }},
+      {"file's name", FetchFileStep, [](auto& id) { id.mutable_fetch_file()->set_file_name("g"); }},
+      {"file's checksum", FetchKnownFileStep,
+       [](auto& id) { id.mutable_fetch_file()->set_checksum("sha256:22"); }},
+      {"repository", ResolveGitStep,
+       [](auto& id) { id.mutable_resolve_git()->set_remote("https://example.com/s.git"); }},
+      {"reference", ResolveGitStep, [](auto& id) { id.mutable_resolve_git()->set_ref("side"); }},
+      {"commit", FetchGitStep, [](auto& id) { id.mutable_fetch_git()->set_commit("22"); }},
+      {"subdirectory", FetchGitStep, [](auto& id) { id.mutable_fetch_git()->set_subdir(""); }},
+      {"git directory", FetchGitStep,
+       [](auto& id) { id.mutable_fetch_git()->set_keep_git_dir(true); }},
+      {"git directory's repository", FetchGitDirStep,
+       [](auto& id) { id.mutable_fetch_git()->set_remote("https://example.com/s.git"); }},
+      {"git directory's reference", FetchGitDirStep,
+       [](auto& id) { id.mutable_fetch_git()->set_ref("refs/tags/v1"); }},
       {"compress diffID", CompressStep,
        [](auto& id) { id.mutable_compress()->set_diff_id("sha256:22"); }},
       {"compression", CompressStep,

@@ -1,11 +1,16 @@
 #include "worker/layer_output.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/digest_proto.h"
+#include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
+#include "base/unique_fd.h"
 #include "layer/differ.h"
 #include "oci/descriptor.h"
 #include "worker/spool.h"
@@ -23,6 +28,19 @@ absl::Status CheckUnverified(const KnownFiles& known, const Table& table) {
                                               entry->content.oci()));
     }
   }
+  return absl::OkStatus();
+}
+
+// The tar and table of a layer.
+absl::Status StorePacked(const StepTools& tools, const PackedLayer& packed, Spool& spool,
+                         const StepTimes& times, v1::StepResult& result) {
+  RETURN_IF_ERROR(spool.Store(packed.diff_id, tools.blobs)) << "layer";
+  v1::Descriptor form;
+  form.set_media_type(kOciLayerType);
+  *form.mutable_digest() = DigestToProto(packed.diff_id);
+  RETURN_IF_ERROR(StoreTable(tools, packed.diff_id, packed.table, form, times, result));
+  v1::ResourceUsage& usage = *result.mutable_usage();
+  usage.set_stored_bytes(usage.stored_bytes() + packed.diff_id.size_bytes());
   return absl::OkStatus();
 }
 
@@ -65,14 +83,7 @@ absl::Status StoreLayer(const StepTools& tools, const StepRun& run, Snapshot& sn
   ASSIGN_OR_RETURN(const PackedLayer packed,
                    PackLayer(snapshot.upper_fd(), below.view(), options, spool));
   RETURN_IF_ERROR(CheckUnverified(known, packed.table));
-  RETURN_IF_ERROR(spool.Store(packed.diff_id, tools.blobs)) << "layer";
-
-  v1::Descriptor form;
-  form.set_media_type(kOciLayerType);
-  *form.mutable_digest() = DigestToProto(packed.diff_id);
-  RETURN_IF_ERROR(StoreTable(tools, packed.diff_id, packed.table, form, times, result));
-  v1::ResourceUsage& usage = *result.mutable_usage();
-  usage.set_stored_bytes(usage.stored_bytes() + packed.diff_id.size_bytes());
+  RETURN_IF_ERROR(StorePacked(tools, packed, spool, times, result));
 
   // Bound to what is below: overlayfs has copied up directories that are not in the layer. If the
   // same layer is here already, the snapshot is simply dropped.
@@ -82,6 +93,25 @@ absl::Status StoreLayer(const StepTools& tools, const StepRun& run, Snapshot& sn
                  RETURN_IF_ERROR(snapshot.Commit(path));
                  return LayerCache::Made{.size_bytes = UnpackedBytes(packed.table.entries()),
                                          .bound = true};
+               })
+      .status();
+}
+
+absl::Status StoreTree(const StepTools& tools, const StepRun& run, const std::string& path,
+                       const KnownFiles& known, const StepTimes& times, v1::StepResult& result) {
+  PackOptions options;
+  options.known_files = &known.verified;
+  options.cancel = &run.cancel;
+  Spool spool(tools.tmp_dir);
+  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory.valid()) return ErrnoStatus(errno, path);
+  ASSIGN_OR_RETURN(const PackedLayer packed, PackTree(directory.get(), options, spool));
+  RETURN_IF_ERROR(StorePacked(tools, packed, spool, times, result));
+  return tools.layers
+      .Acquire({.diff_id = packed.diff_id, .below = {}}, run.cancel,
+               [&](const std::string& to) -> absl::StatusOr<LayerCache::Made> {
+                 if (rename(path.c_str(), to.c_str()) != 0) return ErrnoStatus(errno, to);
+                 return LayerCache::Made{.size_bytes = UnpackedBytes(packed.table), .bound = false};
                })
       .status();
 }

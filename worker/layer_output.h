@@ -37,6 +37,11 @@ absl::Status StoreLayer(const StepTools& tools, const StepRun& run, Snapshot& sn
                         const LayerStack& below, const KnownFiles& known, const StepTimes& times,
                         v1::StepResult& result);
 
+// Makes a layer of all that is in the directory `path`, on nothing: stores it as StoreLayer() does,
+// and moves the directory to where this worker keeps unpacked layers, if that lacks it.
+absl::Status StoreTree(const StepTools& tools, const StepRun& run, const std::string& path,
+                       const KnownFiles& known, const StepTimes& times, v1::StepResult& result);
+
 // Fills `result.layer` and its times for a layer whose blob `form` is in the CAS; stores the table.
 absl::Status StoreTable(const StepTools& tools, const Digest& diff_id, const Table& table,
                         const v1::Descriptor& form, const StepTimes& times, v1::StepResult& result);

@@ -2,7 +2,9 @@
 
 #include "worker/compress_step.h"
 #include "worker/copy_step.h"
+#include "worker/fetch_file_step.h"
 #include "worker/flatten_step.h"
+#include "worker/git_steps.h"
 #include "worker/make_directory_step.h"
 #include "worker/push_step.h"
 #include "worker/run_step.h"
@@ -26,6 +28,12 @@ absl::StatusOr<v1::StepResult> LocalStepExecutor::Execute(const StepRun& run) {
       return ExecutePush(tools_, run);
     case v1::StepIdentity::kFlatten:
       return ExecuteFlatten(tools_, run);
+    case v1::StepIdentity::kFetchFile:
+      return ExecuteFetchFile(tools_, run);
+    case v1::StepIdentity::kResolveGit:
+      return ExecuteResolveGit(tools_, run);
+    case v1::StepIdentity::kFetchGit:
+      return ExecuteFetchGit(tools_, run);
     case v1::StepIdentity::OPERATION_NOT_SET:
       break;
   }

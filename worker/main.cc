@@ -30,6 +30,7 @@
 #include "base/sha256.h"
 #include "base/state_dir.h"
 #include "base/status_macros.h"
+#include "base/time_proto.h"
 #include "base/unique_fd.h"
 #include "base/version.h"
 #include "cas/disk_blob_store.h"
@@ -52,6 +53,7 @@
 #include "worker/namespace_sandbox.h"
 #include "worker/oci_runtime_sandbox.h"
 #include "worker/overlay_snapshotter.h"
+#include "worker/source_client.h"
 #include "worker/trash.h"
 #include "worker/worker_config.h"
 
@@ -131,6 +133,17 @@ HttpRegistryOptions RegistryOptionsOf(const v1::RegistryConfig& config) {
   }
   options.ca_file = config.ca_file();
   options.user_agent = absl::StrCat("farm/", Version());
+  return options;
+}
+
+SourceClient::Options SourceOptionsOf(const v1::WorkerConfig& config, bool is_local) {
+  SourceClient::Options options;
+  options.ca_file = config.registries().ca_file();
+  options.user_agent = absl::StrCat("farm/", Version());
+  options.loopback_allowed = config.sources().loopback_allowed();
+  options.is_local = is_local;
+  options.bytes_max = config.sources().bytes_max();
+  options.timeout = DurationFromProto(config.sources().timeout());
   return options;
 }
 
@@ -221,6 +234,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
           {.dir = dir + "/caches", .bytes_max = config.caches_bytes_max(), .boot_id = boot_id},
           clock, trash));
   InputFetcher inputs(blobs, registry, *layers, dir + "/tmp");
+  SourceClient sources(SourceOptionsOf(config, is_local));
 
   // How commands are run.
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshotter> snapshotter,
@@ -258,6 +272,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .inputs = inputs,
       .snapshotter = *snapshotter,
       .sandbox = *sandbox,
+      .sources = sources,
       .trash = trash,
       .steps_dir = dir + "/steps",
       .tmp_dir = dir + "/tmp",

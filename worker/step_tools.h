@@ -18,6 +18,7 @@
 #include "worker/layer_cache.h"
 #include "worker/sandbox.h"
 #include "worker/snapshotter.h"
+#include "worker/source_client.h"
 #include "worker/trash.h"
 
 namespace farm {
@@ -33,6 +34,7 @@ struct StepTools {
   InputFetcher& inputs;
   Snapshotter& snapshotter;
   Sandbox& sandbox;
+  SourceClient& sources;
   Trash& trash;
   std::string steps_dir;  // one directory for each run, by its id; same file system as the layers
   std::string tmp_dir;

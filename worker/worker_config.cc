@@ -44,6 +44,9 @@ absl::Status SetDefaults(v1::WorkerConfig& config) {
   }
   if (config.layers_bytes_max() == 0) config.set_layers_bytes_max(int64_t{50} << 30);
   if (config.caches_bytes_max() == 0) config.set_caches_bytes_max(int64_t{20} << 30);
+  v1::SourceLimits& sources = *config.mutable_sources();
+  if (sources.bytes_max() == 0) sources.set_bytes_max(int64_t{16} << 30);
+  if (!sources.has_timeout()) *sources.mutable_timeout() = DurationToProto(absl::Hours(1));
   v1::StepLimits& limits = *config.mutable_limits();
   if (limits.processes_max() == 0) limits.set_processes_max(32768);
   if (!limits.has_timeout()) *limits.mutable_timeout() = DurationToProto(absl::Hours(6));
@@ -69,6 +72,7 @@ absl::Status Check(const v1::WorkerConfig& config) {
   const v1::StepLimits& limits = config.limits();
   for (const auto& [field, value] : {std::pair("layers_bytes_max", config.layers_bytes_max()),
                                      std::pair("caches_bytes_max", config.caches_bytes_max()),
+                                     std::pair("sources.bytes_max", config.sources().bytes_max()),
                                      std::pair("limits.memory_bytes", limits.memory_bytes()),
                                      std::pair("limits.processes_max", limits.processes_max()),
                                      std::pair("limits.disk_bytes", limits.disk_bytes()),

@@ -33,6 +33,9 @@ TEST(WorkerConfigTest, DefaultsAreFilledIn) {
   EXPECT_THAT(config.networks(), ElementsAre(v1::NETWORK_MODE_ISOLATED, v1::NETWORK_MODE_NONE));
   EXPECT_EQ(config.limits().processes_max(), 32768);
   EXPECT_EQ(config.limits().timeout().seconds(), 6 * 3600);
+  EXPECT_FALSE(config.sources().loopback_allowed());
+  EXPECT_EQ(config.sources().bytes_max(), int64_t{16} << 30);
+  EXPECT_EQ(config.sources().timeout().seconds(), 3600);
 }
 
 TEST(WorkerConfigTest, HostNetworkIsPermittedOnALocalFarmAlone) {
@@ -88,6 +91,7 @@ TEST(WorkerConfigTest, WhatMakesNoSenseIsRefused) {
       {"coordinator: a:1\nslots: 5000", "slots: 5000"},
       {"coordinator: a:1\nstate_dir: here", "state_dir: here is not absolute"},
       {"coordinator: a:1\nlayers_bytes_max: -1", "layers_bytes_max"},
+      {"coordinator: a:1\nsources: {bytes_max: -1}", "sources.bytes_max"},
       {"coordinator: a:1\nlimits: {cpus: -1}", "limits.cpus"},
       {"coordinator: a:1\nlimits: {cpus: nan}", "limits.cpus"},
       {"coordinator: a:1\nlimits: {memory_bytes: -1}", "limits.memory_bytes"},

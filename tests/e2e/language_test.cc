@@ -134,8 +134,7 @@ TEST_F(LanguageTest, ASecretThatIsRequiredMustBeGiven) {
 }
 
 TEST_F(LanguageTest, WhatIsNotThereYetIsRefusedWithItsPlace) {
-  for (const char* line : {"RUN --mount=type=ssh,required x", "RUN --security=insecure x",
-                           "ADD https://example.com/a /a"}) {
+  for (const char* line : {"RUN --mount=type=ssh,required x", "RUN --security=insecure x"}) {
     const CommandResult built = farm_->Farm(Arguments(absl::StrCat("FROM base\n", line, "\n"), {}));
     EXPECT_EQ(built.exit_code, 1) << line;
     EXPECT_THAT(built.err, HasSubstr("Dockerfile:2")) << line;

@@ -38,6 +38,7 @@ void StepWorld::Open() {
   caches_ =
       CacheDirectories::Open({.dir = dir_ + "/caches", .boot_id = "boot"}, clock_, *trash_).value();
   inputs_ = std::make_unique<InputFetcher>(blobs_, registry_, *layers_, dir_ + "/tmp");
+  sources_ = std::make_unique<SourceClient>(source_options_);
   snapshotter_ = OverlaySnapshotter::Create(dir_, *trash_).value();
   executor_ = std::make_unique<LocalStepExecutor>(
       StepTools{.clock = clock_,
@@ -63,6 +64,7 @@ void StepWorld::Close() {
   executor_.reset();
   inputs_.reset();
   caches_.reset();
+  sources_.reset();
   layers_.reset();
   snapshotter_.reset();
   trash_.reset();
@@ -71,6 +73,12 @@ void StepWorld::Close() {
 void StepWorld::LimitUnpacking(const DecompressOptions& unpack) {
   Close();
   unpack_ = unpack;
+  Open();
+}
+
+void StepWorld::LimitSources(const SourceClient::Options& options) {
+  Close();
+  source_options_ = options;
   Open();
 }
 

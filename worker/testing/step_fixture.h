@@ -22,6 +22,7 @@
 #include "worker/layer_cache.h"
 #include "worker/local_step_executor.h"
 #include "worker/snapshotter.h"
+#include "worker/source_client.h"
 #include "worker/testing/scripted_sandbox.h"
 #include "worker/trash.h"
 
@@ -72,6 +73,8 @@ class StepWorld {
   std::vector<StepPhase>& phases() { return phases_; }
   // What archives and pulled layers may hold from now on.
   void LimitUnpacking(const DecompressOptions& unpack);
+  // How sources are fetched from now on. At first: loopback is allowed, pauses are short.
+  void LimitSources(const SourceClient::Options& options);
   // Forgets all unpacked layers, as another worker would never have had them.
   void DropLayers();
 
@@ -88,6 +91,7 @@ class StepWorld {
   std::unique_ptr<LayerCache> layers_;
   std::unique_ptr<CacheDirectories> caches_;
   std::unique_ptr<InputFetcher> inputs_;
+  std::unique_ptr<SourceClient> sources_;
   std::unique_ptr<Snapshotter> snapshotter_;
   std::unique_ptr<LocalStepExecutor> executor_;
   KeptLog log_;
@@ -97,6 +101,8 @@ class StepWorld {
   std::vector<LayerStack> stacks_;
   std::atomic<int> next_id_ = 0;
   DecompressOptions unpack_;
+  SourceClient::Options source_options_{.loopback_allowed = true,
+                                        .retry_pause = absl::Milliseconds(1)};
 };
 
 }  // namespace farm

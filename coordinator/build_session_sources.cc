@@ -1,0 +1,200 @@
+// What ADD reads from the network, as far as a build knows of it: which steps fetch it, and under
+// which keys. A file is asked for at each build, and comes only if it is another one; a reference
+// is asked for at each build, too, and the files of a commit are fetched once.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "base/redact_url.h"
+#include "base/source_position.h"
+#include "coordinator/build_session.h"
+#include "coordinator/step_result.h"
+#include "plan/step_key.h"
+
+namespace farm {
+namespace {
+
+bool IsPinned(const RemoteSource& remote) {
+  return remote.kind == RemoteSource::Kind::kGit && IsGitCommitId(remote.git.ref);
+}
+
+v1::StepIdentity FileIdentity(const RemoteSource& remote) {
+  v1::StepIdentity identity;
+  v1::FetchFileOperation& fetch = *identity.mutable_fetch_file();
+  fetch.set_url(remote.url);
+  fetch.set_file_name(remote.file_name);
+  fetch.set_checksum(remote.checksum);
+  return identity;
+}
+
+}  // namespace
+
+void BuildSession::AddRemoteSteps() {
+  for (const RemoteSource& remote : plan_->remotes) {
+    Remote& added = remotes_.emplace_back();
+    const int line = ReaderOf(static_cast<int>(remotes_.size()) - 1).position.line;
+    const std::string shown = RedactUrls(remote.url);
+    std::vector<int> deps;
+    if (remote.kind == RemoteSource::Kind::kGit && !IsPinned(remote)) {
+      added.resolve = AddStep(absl::StrCat("[internal] resolve ", shown), {}, line);
+      deps.push_back(added.resolve);
+    }
+    added.step = AddStep(absl::StrCat("[internal] fetch ", shown), deps, line);
+  }
+}
+
+void BuildSession::FetchRemotes() {
+  for (int index = 0; index < static_cast<int>(remotes_.size()); ++index) {
+    const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+    remotes_[static_cast<size_t>(index)].layer = -1;
+    if (remote.kind == RemoteSource::Kind::kHttp) {
+      FetchFile(index);
+    } else if (IsPinned(remote)) {
+      v1::GitCommit commit;
+      commit.set_id(remote.git.ref);
+      FetchGit(index, commit);
+    } else {
+      ResolveGit(index);
+    }
+  }
+}
+
+BuildSession::StepRun BuildSession::RemoteRun(int index, int step, v1::StepIdentity identity,
+                                              StepKey key) const {
+  StepRun run;
+  run.step = step;
+  run.lookup = !request_.no_cache();
+  run.request.domain = domain();
+  run.request.build = id();
+  run.request.key = key.digest;
+  run.request.record.set_name(
+      absl::StrCat("fetch ", RedactUrls(plan_->remotes[static_cast<size_t>(index)].url)));
+  for (v1::KeyPart& part : key.parts) *run.request.record.add_parts() = std::move(part);
+  *run.request.spec.mutable_identity() = std::move(identity);
+  run.request.spec.mutable_execution()->set_name(run.request.record.name());
+  run.request.spec.mutable_execution()->set_loopback_allowed(farm_.is_local);
+  return run;
+}
+
+void BuildSession::RunRemote(int index, StepRun run,
+                             std::function<void(const v1::StepResult&)> then) {
+  const int generation = generation_;
+  const int step = run.step;
+  RunStep(std::move(run),
+          [this, index, step, generation, then = std::move(then)](absl::StatusOr<StepDone> done) {
+            if (generation != generation_) return;
+            if (!done.ok()) return OnRemoteError(index, step, done.status());
+            then(done->result);
+          });
+}
+
+void BuildSession::FetchFile(int index) {
+  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  StepKey key = ComputeStepKey(FileIdentity(remote), Digest());
+  // A known checksum is a known file; otherwise only the server knows whether it is still the same.
+  if (!remote.checksum.empty() || request_.no_cache()) {
+    return RunFetchFile(index, std::move(key), std::nullopt);
+  }
+  const int generation = generation_;
+  Blocking([&farm = farm_, domain = domain(),
+            digest = key.digest] { return farm.actions.Get(domain, digest); },
+           [this, index, generation, key](absl::StatusOr<v1::ActionRecord> known) mutable {
+             if (generation != generation_) return;
+             std::optional<v1::ActionRecord> found;
+             if (known.ok()) found = *std::move(known);
+             RunFetchFile(index, std::move(key), found);
+           });
+}
+
+void BuildSession::RunFetchFile(int index, StepKey key,
+                                const std::optional<v1::ActionRecord>& known) {
+  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  v1::StepIdentity identity = FileIdentity(remote);
+  StepRun run =
+      RemoteRun(index, remotes_[static_cast<size_t>(index)].step, identity, std::move(key));
+  if (remote.checksum.empty()) run.lookup = false;
+  if (known.has_value() && CheckResult(identity, known->result()).ok()) {
+    v1::FetchedFile& file = *run.request.spec.mutable_execution()->mutable_known_file();
+    *file.mutable_layer() = known->result().layer();
+    file.set_etag(known->result().etag());
+    file.set_last_modified(known->result().last_modified());
+  }
+  RunRemote(index, std::move(run),
+            [this, index](const v1::StepResult& result) { OnRemoteFetched(index, result); });
+}
+
+void BuildSession::ResolveGit(int index) {
+  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  v1::StepIdentity identity;
+  identity.mutable_resolve_git()->set_remote(remote.git.remote);
+  identity.mutable_resolve_git()->set_ref(remote.git.ref);
+  StepKey key = ComputeStepKey(identity, Digest());
+  StepRun run = RemoteRun(index, remotes_[static_cast<size_t>(index)].resolve, std::move(identity),
+                          std::move(key));
+  run.lookup = false;
+  run.request.cacheable = false;
+  RunRemote(index, std::move(run), [this, index](const v1::StepResult& result) {
+    const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+    if (absl::StartsWith(result.commit().id(), remote.git.checksum)) {
+      return FetchGit(index, result.commit());
+    }
+    OnRemoteError(index, remotes_[static_cast<size_t>(index)].resolve,
+                  absl::InvalidArgumentError(
+                      absl::StrCat(RedactUrls(remote.url), ": checksum mismatch: expected commit ",
+                                   remote.git.checksum, ", got ", result.commit().id())));
+  });
+}
+
+void BuildSession::FetchGit(int index, const v1::GitCommit& commit) {
+  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  v1::StepIdentity identity;
+  v1::FetchGitOperation& fetch = *identity.mutable_fetch_git();
+  fetch.set_remote(remote.git.remote);
+  fetch.set_commit(commit.id());
+  fetch.set_ref(commit.ref());
+  fetch.set_subdir(remote.git.subdir);
+  // As BuildKit has it: with a subdirectory there is none to keep.
+  fetch.set_keep_git_dir(remote.git.keep_git_dir.value_or(false) && remote.git.subdir.empty());
+  StepKey key = ComputeStepKey(identity, Digest());
+  StepRun run = RemoteRun(index, remotes_[static_cast<size_t>(index)].step, std::move(identity),
+                          std::move(key));
+  run.request.parent_chain_id = ChainIdOf(FileSystemRef());
+  RunRemote(index, std::move(run),
+            [this, index](const v1::StepResult& result) { OnRemoteFetched(index, result); });
+}
+
+void BuildSession::OnRemoteFetched(int index, const v1::StepResult& result) {
+  remotes_[static_cast<size_t>(index)].layer = AddLayer(MadeLayer(result));
+  Advance();
+}
+
+void BuildSession::OnRemoteError(int index, int step, const absl::Status& error) {
+  const PlanStep& reader = ReaderOf(index);
+  Fail(WithCode(error.code(), ErrorAt(reader.position, error.message(), reader.source_line)), step);
+}
+
+const PlanStep& BuildSession::ReaderOf(int index) const {
+  const auto reader =
+      std::find_if(plan_->steps.begin(), plan_->steps.end(), [index](const PlanStep& step) {
+        return std::any_of(step.sources.begin(), step.sources.end(),
+                           [index](const SourceRequest& request) {
+                             return request.from.kind == FileSystemRef::Kind::kRemote &&
+                                    request.from.index == index;
+                           });
+      });
+  FARM_CHECK(reader != plan_->steps.end()) << "no step reads what is fetched";
+  return *reader;
+}
+
+bool BuildSession::HasRemotesOf(const PlanStep& step) const {
+  return std::all_of(step.sources.begin(), step.sources.end(),
+                     [this](const SourceRequest& request) {
+                       return request.from.kind != FileSystemRef::Kind::kRemote ||
+                              remotes_[static_cast<size_t>(request.from.index)].layer >= 0;
+                     });
+}
+
+}  // namespace farm

@@ -1,0 +1,313 @@
+// Steps that fetch what ADD names, from a server on loopback; git is the host's own.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/byte_stream.h"
+#include "base/check.h"
+#include "base/digest_proto.h"
+#include "base/sha256.h"
+#include "base/testing/status_matchers.h"
+#include "oci/testing/scripted_server.h"
+#include "tests/testing/process.h"
+#include "worker/root_path.h"
+#include "worker/testing/step_fixture.h"
+
+namespace farm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr char kDate[] = "Sun, 06 Nov 1994 08:49:37 GMT";
+constexpr int64_t kDateSeconds = 784111777;
+
+class SourceStepsTest : public testing::Test {
+ protected:
+  // Nothing of a step is left.
+  ~SourceStepsTest() override {
+    for (const char* name : {"/steps", "/tmp"}) {
+      EXPECT_TRUE(std::filesystem::is_empty(world_.dir() + name)) << name;
+    }
+  }
+
+  void Serve(const std::string& content, const httplib::Headers& headers = {}) {
+    server_.On([content, headers](const httplib::Request& request, httplib::Response& response) {
+      const std::string etag = request.get_header_value("If-None-Match");
+      const auto known = headers.find("ETag");
+      response.status = 200;
+      response.headers = headers;
+      if (known != headers.end() && known->second == etag) {
+        response.status = 304;
+        return;
+      }
+      response.set_content(content, "application/octet-stream");
+    });
+  }
+
+  v1::StepSpec FetchFile(const std::string& checksum = "") {
+    v1::StepSpec spec;
+    v1::FetchFileOperation& fetch = *spec.mutable_identity()->mutable_fetch_file();
+    fetch.set_url(server_.url() + "/file");
+    fetch.set_file_name("file");
+    fetch.set_checksum(checksum);
+    return spec;
+  }
+
+  std::string Read(const v1::StepResult& result, const std::string& path) {
+    return ReadFileInRoot(world_.Mount({StepWorld::RefOf(result)}), path, 1 << 20)
+        .value_or("(none)");
+  }
+  struct stat Stat(const v1::StepResult& result, const std::string& path) {
+    struct stat info {};
+    const absl::StatusOr<UniqueFd> fd =
+        OpenInRoot(world_.Mount({StepWorld::RefOf(result)}), path, O_PATH);
+    EXPECT_OK(fd);
+    if (fd.ok()) fstat(fd->get(), &info);
+    return info;
+  }
+
+  StepWorld world_;
+  ScriptedServer server_;
+};
+
+TEST_F(SourceStepsTest, AFileIsALayerOfItsOwn) {
+  Serve("content", {{"Last-Modified", kDate}, {"ETag", "\"v1\""}});
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(FetchFile());
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/file"), "content");
+  EXPECT_EQ(Stat(*result, "/file").st_mode, S_IFREG | 0600u);
+  EXPECT_EQ(Stat(*result, "/file").st_mtime, kDateSeconds);
+  EXPECT_EQ(result->etag(), "\"v1\"");
+  EXPECT_EQ(result->last_modified(), kDate);
+  EXPECT_EQ(result->usage().fetched_bytes(), 7);
+}
+
+TEST_F(SourceStepsTest, AFileWhoseServerTellsNoTimeIsOf1970) {
+  Serve("content");
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(FetchFile());
+  ASSERT_OK(result);
+  EXPECT_EQ(Stat(*result, "/file").st_mtime, 0);
+}
+
+TEST_F(SourceStepsTest, WhatIsUnchangedIsTheLayerThatIsKnown) {
+  Serve("content", {{"ETag", "\"v1\""}});
+  const absl::StatusOr<v1::StepResult> first = world_.Execute(FetchFile());
+  ASSERT_OK(first);
+  v1::StepSpec again = FetchFile();
+  *again.mutable_execution()->mutable_known_file()->mutable_layer() = first->layer();
+  again.mutable_execution()->mutable_known_file()->set_etag(first->etag());
+  const absl::StatusOr<v1::StepResult> second = world_.Execute(again);
+  ASSERT_OK(second);
+  EXPECT_TRUE(second->not_modified());
+  EXPECT_EQ(second->layer().SerializeAsString(), first->layer().SerializeAsString());
+  // A server that sends all the same.
+  server_.On([](const httplib::Request&, httplib::Response& response) {
+    response.status = 200;
+    response.set_header("ETag", "\"v1\"");
+    response.set_content("content", "text/plain");
+  });
+  EXPECT_TRUE(world_.Execute(again)->not_modified());
+  Serve("changed", {{"ETag", "\"v2\""}});
+  const absl::StatusOr<v1::StepResult> third = world_.Execute(again);
+  ASSERT_OK(third);
+  EXPECT_FALSE(third->not_modified());
+  EXPECT_EQ(Read(*third, "/file"), "changed");
+}
+
+TEST_F(SourceStepsTest, AChecksumIsVerified) {
+  Serve("content");
+  EXPECT_OK(world_.Execute(FetchFile(DigestOf("content").oci())));
+  EXPECT_THAT(world_.Execute(FetchFile(DigestOf("other").oci())),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("checksum mismatch"), HasSubstr(DigestOf("content").oci()),
+                             HasSubstr(DigestOf("other").oci()))));
+}
+
+TEST_F(SourceStepsTest, SizesAreBoundedAsAnnouncedAndAsTheyCome) {
+  SourceClient::Options options;
+  options.loopback_allowed = true;
+  options.bytes_max = 6;
+  world_.LimitSources(options);
+  Serve("content");
+  EXPECT_THAT(world_.Execute(FetchFile()), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("sources.bytes_max = 6 bytes")));
+  server_.On([](const httplib::Request&, httplib::Response& response) {
+    response.status = 200;
+    response.set_chunked_content_provider("a/b", [](size_t, httplib::DataSink& sink) {
+      sink.write("content", 7);
+      sink.done();
+      return true;
+    });
+  });
+  EXPECT_THAT(world_.Execute(FetchFile()), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("sources.bytes_max = 6 bytes")));
+}
+
+TEST_F(SourceStepsTest, ANameIsOneOfAFile) {
+  for (const char* name : {"", ".", "..", "a/b"}) {
+    v1::StepSpec spec = FetchFile();
+    spec.mutable_identity()->mutable_fetch_file()->set_file_name(name);
+    EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kInvalidArgument)) << name;
+  }
+  EXPECT_THAT(server_.requests(), IsEmpty());
+}
+
+// A repository that is served as plain files.
+class GitStepsTest : public SourceStepsTest {
+ protected:
+  GitStepsTest() {
+    Shell(
+        "git init -q -b main work && cd work && git config user.name n && git config user.email e "
+        "&& mkdir -p docs/sub && echo one > a && echo doc > docs/d && echo s > docs/sub/s && "
+        "ln -s a link && chmod +x a && git add . && git commit -qm 1 && "
+        "git tag -a v1 -m v1 && git checkout -q -b side && echo two > a && git commit -qam 2 && "
+        "git checkout -q main && cd .. && git clone -q --bare work repo.git && "
+        "git -C repo.git update-server-info");
+    server_.On([this](const httplib::Request& request, httplib::Response& response) {
+      const absl::StatusOr<std::string> file = ReadFile(dir_.path() + request.path);
+      if (!file.ok()) return;
+      response.status = 200;
+      response.set_content(*file, "application/octet-stream");
+    });
+  }
+
+  std::string Shell(const std::string& script) {
+    const CommandResult result = RunShell(script, {.dir = dir_.path(), .env = {{"HOME", "/"}}});
+    EXPECT_EQ(result.exit_code, 0) << result.all();
+    return result.out.substr(0, result.out.find('\n'));
+  }
+  std::string IdOf(const std::string& name) {
+    return Shell(absl::StrCat("git -C repo.git rev-parse '", name, "^{commit}'"));
+  }
+
+  v1::StepSpec Resolve(const std::string& ref) {
+    v1::StepSpec spec;
+    spec.mutable_identity()->mutable_resolve_git()->set_remote(server_.url() + "/repo.git");
+    spec.mutable_identity()->mutable_resolve_git()->set_ref(ref);
+    return spec;
+  }
+  v1::StepSpec Fetch(const std::string& ref, const std::string& subdir = "") {
+    v1::StepSpec spec;
+    v1::FetchGitOperation& fetch = *spec.mutable_identity()->mutable_fetch_git();
+    fetch.set_remote(server_.url() + "/repo.git");
+    fetch.set_commit(IdOf(ref));
+    fetch.set_ref(ref);
+    fetch.set_subdir(subdir);
+    return spec;
+  }
+
+  ScratchDir dir_;
+};
+
+TEST_F(GitStepsTest, AReferenceIsABranchBeforeATag) {
+  const std::pair<const char*, const char*> cases[] = {{"", "refs/heads/main"},
+                                                       {"side", "refs/heads/side"},
+                                                       {"heads/side", "refs/heads/side"},
+                                                       {"v1", "refs/tags/v1"},
+                                                       {"refs/tags/v1", "refs/tags/v1"}};
+  for (const auto& [ref, full] : cases) {
+    const absl::StatusOr<v1::StepResult> result = world_.Execute(Resolve(ref));
+    ASSERT_OK(result) << ref;
+    EXPECT_EQ(result->commit().ref(), full);
+    EXPECT_EQ(result->commit().id(), IdOf(full)) << ref;
+  }
+  Shell("git -C repo.git tag side v1 && git -C repo.git update-server-info");
+  EXPECT_EQ(world_.Execute(Resolve("side"))->commit().id(), IdOf("refs/heads/side"));
+}
+
+TEST_F(GitStepsTest, WhatTheRepositoryLacksIsToldByName) {
+  EXPECT_THAT(world_.Execute(Resolve("gone")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("repo.git: the repository has no branch or tag \"gone\"")));
+  v1::StepSpec spec = Fetch("refs/heads/main");
+  spec.mutable_identity()->mutable_fetch_git()->set_commit(std::string(40, 'a'));
+  EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kInvalidArgument,
+                                             HasSubstr("the repository has no commit aaaa")));
+  EXPECT_THAT(world_.Execute(Fetch("refs/heads/main", "docs/gone")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("the commit has no directory \"docs/gone\"")));
+  EXPECT_THAT(world_.Execute(Fetch("refs/heads/main", "link")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no directory")));
+  v1::StepSpec elsewhere = Resolve("main");
+  elsewhere.mutable_identity()->mutable_resolve_git()->set_remote(server_.url() + "/gone.git");
+  EXPECT_THAT(world_.Execute(elsewhere),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("404 Not Found")));
+}
+
+TEST_F(GitStepsTest, ACommitIsItsFiles) {
+  const absl::StatusOr<v1::StepResult> main = world_.Execute(Fetch("refs/heads/main"));
+  ASSERT_OK(main);
+  EXPECT_EQ(Read(*main, "/a"), "one\n");
+  EXPECT_EQ(Stat(*main, "/a").st_mode, S_IFREG | 0755u);
+  EXPECT_EQ(Stat(*main, "/docs").st_mode, S_IFDIR | 0755u);
+  EXPECT_EQ(Read(*main, "/docs/sub/s"), "s\n");
+  EXPECT_EQ(Read(*main, "/.git/HEAD"), "(none)");
+  const absl::StatusOr<v1::StepResult> side = world_.Execute(Fetch("refs/heads/side"));
+  ASSERT_OK(side);
+  EXPECT_EQ(Read(*side, "/a"), "two\n");
+}
+
+TEST_F(GitStepsTest, OfASubdirectoryComesWhatIsInIt) {
+  const absl::StatusOr<v1::StepResult> docs = world_.Execute(Fetch("refs/heads/main", "docs"));
+  ASSERT_OK(docs);
+  EXPECT_EQ(Read(*docs, "/d"), "doc\n");
+  EXPECT_EQ(Read(*docs, "/sub/s"), "s\n");
+  EXPECT_EQ(Read(*docs, "/a"), "(none)");
+}
+
+TEST_F(GitStepsTest, TheGitDirectoryIsKeptWithoutAUser) {
+  v1::StepSpec spec = Fetch("refs/tags/v1");
+  spec.mutable_identity()->mutable_fetch_git()->set_remote("http://user:pass@" + server_.host() +
+                                                           "/repo.git");
+  spec.mutable_identity()->mutable_fetch_git()->set_keep_git_dir(true);
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(spec);
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/.git/HEAD"), IdOf("v1") + "\n");
+  const std::string config = Read(*result, "/.git/config");
+  EXPECT_THAT(config, AllOf(HasSubstr(server_.url() + "/repo.git"), Not(HasSubstr("pass")),
+                            Not(HasSubstr(world_.dir()))));
+}
+
+TEST_F(GitStepsTest, HooksAndConfigurationOfTheHostAreNotUsed) {
+  Shell("mkdir home && printf '[core]\\n\\tautocrlf = true\\n' > home/.gitconfig");
+  ASSERT_EQ(setenv("HOME", (dir_ / "home").c_str(), 1), 0);
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(Fetch("refs/heads/main"));
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/a"), "one\n");
+}
+
+TEST_F(GitStepsTest, SizesOfACommitAreBounded) {
+  SourceClient::Options options;
+  options.loopback_allowed = true;
+  options.bytes_max = 100 << 10;
+  world_.LimitSources(options);
+  // Small to fetch, large to have.
+  Shell(
+      "cd work && head -c 200000 /dev/zero > zeros && git add . && git commit -qm zeros && "
+      "git push -q ../repo.git main && git -C ../repo.git update-server-info");
+  EXPECT_THAT(world_.Execute(Fetch("refs/heads/main")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("the commit's files are over sources.bytes_max")));
+}
+
+TEST_F(GitStepsTest, WhatIsNoCommitOrPathIsRefusedBeforeAnythingIsAsked) {
+  v1::StepSpec commit = Fetch("refs/heads/main");
+  commit.mutable_identity()->mutable_fetch_git()->set_commit("--upload-pack=x");
+  v1::StepSpec ref = Fetch("refs/heads/main");
+  ref.mutable_identity()->mutable_fetch_git()->set_ref("--upload-pack=x");
+  for (const v1::StepSpec& spec :
+       {commit, ref, Fetch("refs/heads/main", "../x"), Resolve("--upload-pack=x")}) {
+    EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kInvalidArgument));
+  }
+  EXPECT_THAT(server_.requests(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace farm
