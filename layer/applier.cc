@@ -23,6 +23,7 @@
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "layer/beneath.h"
+#include "layer/directory.h"
 #include "layer/paths.h"
 #include "layer/tar_reader.h"
 #include "layer/twin_sha256.h"
