@@ -377,6 +377,11 @@ absl::StatusOr<std::string> LocalFarm::WriteConfig(Program program) {
     worker.set_state_dir(options_.state_dir + "/worker");
     worker.set_shared_blob_dir(options_.state_dir + "/cas");
     worker.mutable_leave_after()->set_seconds(absl::ToInt64Seconds(kLeaveAfter));
+    if (worker.networks().empty()) {
+      worker.add_networks(v1::NETWORK_MODE_ISOLATED);
+      worker.add_networks(v1::NETWORK_MODE_HOST);  // The worker's network is that of who asks.
+      worker.add_networks(v1::NETWORK_MODE_NONE);
+    }
   }
   const std::string path = StatePath(program, ".yaml");
   RETURN_IF_ERROR(WriteFileAtomically(path, ConfigToYaml(*config), 0600));

@@ -134,7 +134,10 @@ absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
 
 // That steps may copy from the context, before anything runs.
 absl::Status CheckContext(FarmContext& farm, const Digest& digest) {
-  const absl::StatusOr<std::shared_ptr<const Table>> table = farm.tables.Get(digest);
+  // The store first: a table that is in memory may be gone there, where workers read it.
+  ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing({&digest, 1}));
+  const absl::StatusOr<std::shared_ptr<const Table>> table =
+      missing.empty() ? farm.tables.Get(digest) : absl::NotFoundError("");
   if (absl::IsNotFound(table.status()) || absl::IsDataLoss(table.status())) {
     return absl::FailedPreconditionError("the table of the build context is not in the farm");
   }

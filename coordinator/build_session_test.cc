@@ -706,10 +706,10 @@ TEST_F(BuildSessionTest, AScriptOfAnyLengthIsBuiltAndExplained) {
 TEST_F(BuildSessionTest, RunIsRefusedWithTheReasonWhereNoWorkerHasItsNetwork) {
   farm_.run_network_default = v1::NETWORK_MODE_ISOLATED;
   worker_.isolated_missing = "it forwards no packets";
-  const v1::BuildFinished done = Build("FROM scratch\nRUN one\n");
+  const v1::BuildFinished done = Build("FROM scratch\nWORKDIR /w\nRUN one\n");
   EXPECT_THAT(done.error().message(), HasSubstr("network isolated"));
   EXPECT_THAT(done.error().message(), HasSubstr("it forwards no packets"));
-  EXPECT_EQ(done.error().line(), 2);
+  EXPECT_EQ(done.error().line(), 3);
 }
 
 TEST_F(BuildSessionTest, ALocalFarmsWorkerChoosesTheNetwork) {

@@ -515,14 +515,22 @@ absl::StatusOr<std::vector<std::string>> ImageStore::RemoveUntagged(absl::string
   std::set<std::string> tagged;  // hashes of manifests
   for (const Tagged& tag : tags) tagged.insert(tag.manifest.hex());
   ASSIGN_OR_RETURN(const std::vector<v1::ImageRecord> records, Records(domain));
+  // An image has a tag if one of its forms, which share a config, has.
+  std::set<std::string> kept;  // hashes of configs
+  for (const v1::ImageRecord& record : records) {
+    if (tagged.contains(record.manifest().hash())) kept.insert(record.config().hash());
+  }
+  std::set<std::string> removed_configs;
   std::vector<std::string> removed_ids;
   for (const v1::ImageRecord& record : records) {
-    if (tagged.contains(record.manifest().hash())) continue;
+    if (kept.contains(record.config().hash())) continue;
     if (TimeFromProto(record.created()) > stored_max) continue;
     ASSIGN_OR_RETURN(const Digest manifest, DigestFromProto(record.manifest()));
     ASSIGN_OR_RETURN(const bool removed,
                      Retry([&] { return TryRemoveUntagged(domain, manifest); }));
-    if (removed) removed_ids.push_back(absl::StrCat("sha256:", record.config().hash()));
+    if (removed && removed_configs.insert(record.config().hash()).second) {
+      removed_ids.push_back(absl::StrCat("sha256:", record.config().hash()));
+    }
   }
   return removed_ids;
 }

@@ -50,7 +50,7 @@ class ImageStoreTest : public testing::Test {
              const std::vector<std::string>& repo_digests = {},
              const std::string& config_type = kOciConfigType) {
     ImageConfig config;
-    config.created = absl::UnixEpoch();
+    config.created = created_;
     const std::string config_bytes = SerializeImageConfig(config);
     Manifest manifest;
     manifest.config = {.media_type = config_type, .digest = DigestOf(config_bytes)};
@@ -63,6 +63,7 @@ class ImageStoreTest : public testing::Test {
   bool Has(const std::string& name) { return images_.Find("main", name).ok(); }
 
   FakeClock clock_;
+  absl::Time created_ = absl::UnixEpoch();  // Images that differ in it have other ids.
   MemoryBlobStore blobs_{clock_};
   BusyIndex index_;
   ImageStore images_{blobs_, index_, clock_};
@@ -128,14 +129,25 @@ TEST_F(ImageStoreTest, AnImageIsInspectedWithTheNamesOfAllItsManifests) {
 
 TEST_F(ImageStoreTest, ImagesWithoutATagAreRemovedAtOnceAndNoOthers) {
   Put({"a"});
-  Put({}, {"r.io/a@" + DigestOf("x").oci()}, kDockerConfigType);
-  const std::string id = images_.Find("main", "a")->record.config().hash();
+  created_ += absl::Seconds(1);
+  for (const std::string& type : {kOciConfigType, kDockerConfigType}) {
+    Put({}, {"r.io/a@" + DigestOf("x").oci()}, type);
+  }
+  const std::string id =
+      images_.Find("main", "r.io/a@" + DigestOf("x").oci())->record.config().hash();
   EXPECT_THAT(images_.RemoveUntagged("main", clock_.Now() - absl::Hours(1)),
               IsOkAndHolds(IsEmpty()));
   EXPECT_THAT(images_.RemoveUntagged("main", clock_.Now()),
               IsOkAndHolds(ElementsAre("sha256:" + id)));
   EXPECT_TRUE(Has("a"));
   EXPECT_FALSE(Has("r.io/a@" + DigestOf("x").oci()));
+}
+
+TEST_F(ImageStoreTest, AFormWithoutATagIsKeptWithTheImagesTag) {
+  Put({"a"});
+  Put({}, {"r.io/a@" + DigestOf("x").oci()}, kDockerConfigType);
+  EXPECT_THAT(images_.RemoveUntagged("main", clock_.Now()), IsOkAndHolds(IsEmpty()));
+  EXPECT_TRUE(Has("r.io/a@" + DigestOf("x").oci()));
 }
 
 TEST_F(ImageStoreTest, AnImageThatGetsATagWhileItIsPrunedStays) {

@@ -362,7 +362,7 @@ std::string Scheduler::BestWorker(const JobState& job) const {
     // Steps of one worker share its processors, and many a step would use all of them. Layers are
     // fetched once; so one that is half busy leaves the step to one that has nothing to do.
     const Worker& worker = workers_.at(nearest);
-    const auto busy = static_cast<int>(worker.leases.size());
+    const int busy = worker.report.slots() - worker.FreeSlots();
     const std::string idle =
         2 * busy >= worker.report.slots() ? NearestWorker(job, /*idle_only=*/true) : "";
     return idle.empty() ? nearest : idle;
@@ -394,7 +394,7 @@ std::string Scheduler::NearestWorker(const JobState& job, bool idle_only) const 
   const auto consider = [&](const std::string& name) {
     const Worker& worker = workers_.at(name);
     if (!Fits(worker, job.job) || job.avoid.contains(name)) return;
-    if (idle_only && !worker.leases.empty()) return;
+    if (idle_only && worker.FreeSlots() < worker.report.slots()) return;
     if (worker.FreeSlots() > best_free) {
       best = name;
       best_free = worker.FreeSlots();

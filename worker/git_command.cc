@@ -146,6 +146,8 @@ absl::StatusOr<pid_t> Spawn(std::vector<std::string> args, const GitOptions& opt
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
+  // Also what libraries opened, as nftables' socket, which keeps the rules.
+  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   // What this program blocks and ignores must not be so for others.

@@ -371,7 +371,10 @@ absl::Status IsolatedNetwork::ResolveCoordinator() {
   const int error = getaddrinfo(std::string(host).c_str(), port.c_str(), &hints, &found);
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> keeper(found, freeaddrinfo);
   if (error != 0) {
-    if (resolved_at_ != absl::InfinitePast()) return absl::OkStatus();  // As last known.
+    if (resolved_at_ != absl::InfinitePast()) {
+      resolved_at_ = absl::Now();  // As last known; asked again later, not by each step.
+      return absl::OkStatus();
+    }
     return absl::UnavailableError(absl::StrCat(host, ": ", gai_strerror(error)));
   }
   endpoints_.clear();

@@ -129,7 +129,8 @@ class IsolatedNetworkTest : public ::testing::Test {
     Must(absl::StrCat("ip link set peer netns /proc/", getpid(), "/fd/", internet_.get()));
     MustIn(internet_.get(),
            "set -e; ip link set lo up; ip link set peer up; ip addr add 198.51.100.1/24 dev peer;"
-           "for a in 192.0.2.80 10.55.0.1 10.66.0.1 169.254.169.254 100.100.100.200; do"
+           "for a in 192.0.2.80 10.55.0.1 10.66.0.1 169.254.169.254 100.100.100.200"
+           "  168.63.129.16; do"
            "  ip addr add $a/32 dev lo; done");
     Must("ip route add default via 198.51.100.1");
     SetResolvConf("nameserver 192.0.2.80\n");
@@ -281,7 +282,7 @@ TEST_F(IsolatedNetworkTest, APortThatTheHostPassesOnIsTheHosts) {
 TEST_F(IsolatedNetworkTest, AddressesOfTheCloudsMetadataAreNotReached) {
   const Server server(internet_.get(), 80);
   Start();
-  for (const char* address : {kMetadataAddress, "100.100.100.200"}) {
+  for (const char* address : {kMetadataAddress, "100.100.100.200", "168.63.129.16"}) {
     ASSERT_THAT(OutputIn(host_.get(), "busybox " + Connect(address, 80)), Not(""));
     EXPECT_EQ(Output(Connect(address, 80)), "");
   }

@@ -111,7 +111,8 @@ absl::Status StoreTree(const StepTools& tools, const StepRun& run, const std::st
       .Acquire({.diff_id = packed.diff_id, .below = {}}, run.cancel,
                [&](const std::string& to) -> absl::StatusOr<LayerCache::Made> {
                  if (rename(path.c_str(), to.c_str()) != 0) return ErrnoStatus(errno, to);
-                 return LayerCache::Made{.size_bytes = UnpackedBytes(packed.table), .bound = false};
+                 return LayerCache::Made{.size_bytes = UnpackedBytes(packed.table.entries()),
+                                         .bound = false};
                })
       .status();
 }

@@ -111,6 +111,17 @@ std::vector<v1::NetworkMode> NetworksOf(const v1::WorkerConfig& config, bool has
   return networks;
 }
 
+// For a RUN of a local farm that names no network: the first one. Isolated is replaced by host
+// where that is permitted; by none never, which would be another result under the same key.
+v1::NetworkMode FirstNetwork(const v1::WorkerConfig& config,
+                             const std::vector<v1::NetworkMode>& networks) {
+  const v1::NetworkMode first = config.networks(0);
+  const auto has = [&networks](v1::NetworkMode mode) {
+    return std::find(networks.begin(), networks.end(), mode) != networks.end();
+  };
+  return !has(first) && has(v1::NETWORK_MODE_HOST) ? v1::NETWORK_MODE_HOST : first;
+}
+
 std::string TextOf(const std::vector<v1::NetworkMode>& networks) {
   return absl::StrJoin(networks, ",", [](std::string* out, v1::NetworkMode network) {
     out->append(
@@ -256,7 +267,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   const std::vector<v1::NetworkMode> networks = NetworksOf(config, isolated != nullptr);
   // The first step should find a helper ready. A local farm's steps get the first network if they
   // name none; elsewhere the farm's default is not known yet.
-  const v1::NetworkMode first = networks.empty() ? v1::NETWORK_MODE_NONE : networks.front();
+  const v1::NetworkMode first = FirstNetwork(config, networks);
   helpers->Warm(HelperKindFor(first == v1::NETWORK_MODE_ISOLATED ? NetworkMode::kIsolated
                               : first == v1::NETWORK_MODE_HOST   ? NetworkMode::kHost
                                                                  : NetworkMode::kNone,
@@ -280,6 +291,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .unpack = {},
       .networks = {networks.begin(), networks.end()},
       .network_default = is_local ? first : v1::NETWORK_MODE_UNSPECIFIED,
+      .isolated_missing = isolated_missing,
       .isolated_resolv_conf = [&isolated] { return isolated->ResolvConf(); },
   });
   const std::unique_ptr<LeaseClient> leases = NewGrpcLeaseClient(channel);

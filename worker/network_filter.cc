@@ -1,6 +1,10 @@
 #include "worker/network_filter.h"
 
+#include <linux/netlink.h>
 #include <nftables/libnftables.h>
+#include <sys/socket.h>
+
+#include <cerrno>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -8,7 +12,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "base/errno_status.h"
 #include "base/status_macros.h"
+#include "base/unique_fd.h"
 
 namespace farm {
 namespace {
@@ -31,7 +37,8 @@ table inet $TABLE {
     ip daddr . tcp dport @farm drop
     ip daddr @resolvers meta l4proto { tcp, udp } th dport 53 accept
     fib daddr type != unicast drop
-    ip daddr { $SUBNET, 127.0.0.0/8, 169.254.0.0/16, 100.100.100.200, 192.0.0.192 } drop
+    ip daddr { $SUBNET, 127.0.0.0/8, 169.254.0.0/16, 100.100.100.200, 168.63.129.16,
+               192.0.0.192 } drop
     $PRIVATE
   }
   chain input {
@@ -72,6 +79,11 @@ std::string PrivateRules(const NetworkFilter::Options& options) {
 void NetworkFilter::Free::operator()(nft_ctx* context) const { nft_ctx_free(context); }
 
 absl::StatusOr<NetworkFilter> NetworkFilter::Load(const Options& options) {
+  // libnftables ends the process if it gets no socket.
+  if (!UniqueFd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)).valid()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("nftables: ", ErrnoStatus(errno, "netlink").message()));
+  }
   nft_ctx* const context = nft_ctx_new(NFT_CTX_DEFAULT);
   if (context == nullptr) return absl::FailedPreconditionError("nftables: no context");
   NetworkFilter filter(context, options.table);

@@ -151,8 +151,12 @@ Json Linux(const SandboxSpec& spec, const std::string& cgroup) {
   for (const char* type : {"pid", "ipc", "uts", "mount", "cgroup"}) {
     namespaces.push_back({{"type", type}});
   }
-  // Else the runtime's own: the worker's, or the isolated one that it was started in.
+  // Of host none is named: the runtime's own. The isolated one is that which the runtime is started
+  // in; not all stay there unless told to.
   if (spec.network == NetworkMode::kNone) namespaces.push_back({{"type", "network"}});
+  if (spec.network == NetworkMode::kIsolated) {
+    namespaces.push_back({{"type", "network"}, {"path", "/proc/self/ns/net"}});
+  }
   Json masked = ListOf(kMaskedPaths);
   for (int cpu = 0; access(absl::StrFormat(kCpuPath, cpu).c_str(), F_OK) == 0; ++cpu) {
     // Only where it is: a runtime may refuse to mask what is not.

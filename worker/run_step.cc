@@ -38,6 +38,10 @@ absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, const v1::Step
         "(run_network_default: isolated, none or host)");
   }
   if (!tools.networks.contains(asked)) {
+    if (asked == v1::NETWORK_MODE_ISOLATED && !tools.isolated_missing.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("this worker has no isolated network: ", tools.isolated_missing));
+    }
     return absl::PermissionDeniedError(absl::StrCat(
         "network mode ", absl::StripPrefix(v1::NetworkMode_Name(asked), "NETWORK_MODE_"),
         " is not permitted on this worker (\"networks\" in its configuration)"));

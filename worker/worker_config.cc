@@ -36,10 +36,7 @@ absl::Status SetDefaults(v1::WorkerConfig& config) {
   }
   if (config.runtime().empty()) config.set_runtime("namespaces");
   if (config.networks().empty()) {
-    ASSIGN_OR_RETURN(const Address address, ParseAddress(config.coordinator()), _ << "coordinator");
     config.add_networks(v1::NETWORK_MODE_ISOLATED);
-    // On a local farm the worker's network is that of who asks.
-    if (address.reach == Address::Reach::kUnixSocket) config.add_networks(v1::NETWORK_MODE_HOST);
     config.add_networks(v1::NETWORK_MODE_NONE);
   }
   if (config.layers_bytes_max() == 0) config.set_layers_bytes_max(int64_t{50} << 30);

@@ -144,10 +144,12 @@ class PowerCutTest : public testing::Test {
                                              "--state-dir", mount_point_ + "/c"}),
                                      dir_ / "coordinator.log");
     ASSERT_TRUE(WaitUntil([&] { return fs::exists(mount_point_ + "/c/cas"); }));
-    worker_ = BackgroundProcess(
-        booted({ProgramPath("farm-worker"), "--coordinator", address(), "--name", "w",
-                "--state-dir", mount_point_ + "/w", "--shared-blob-dir", mount_point_ + "/c/cas"}),
-        dir_ / "worker.log");
+    worker_ =
+        BackgroundProcess(booted({ProgramPath("farm-worker"), "--config",
+                                  dir_.Write("worker.yaml", "networks: [none]\n"), "--coordinator",
+                                  address(), "--name", "w", "--state-dir", mount_point_ + "/w",
+                                  "--shared-blob-dir", mount_point_ + "/c/cas"}),
+                          dir_ / "worker.log");
     ASSERT_TRUE(WaitUntil([&] {
       return coordinator_.running() && worker_.running() &&
              Farm({"workers", "--format", "{{.Name}}"}).out == "w\n";
