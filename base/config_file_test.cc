@@ -82,7 +82,7 @@ TEST(ConfigFileTest, MistakesAreShownWhereTheyAre) {
       {"slots: 1\nname:", 2, 1, "expected a text, got nothing"},
       {"networks: host", 1, 11, "expected a list"},
       {"networks: [hots]", 1, 12,
-       "expected one of none, host, got \"hots\"; did you mean \"host\"?"},
+       "expected one of none, host, isolated, got \"hots\"; did you mean \"host\"?"},
       {"tls: yes", 1, 6, "expected fields"},
       {"limits: {timeout: 5 minutes}", 1, 19, "expected a duration"},
       {"limits: {timeout: -5s}", 1, 19, "expected a duration"},

@@ -8,8 +8,8 @@ namespace farm {
 
 std::string RedactUrls(absl::string_view text) {
   constexpr absl::string_view kScheme = "://";
-  // What ends the part of a URL in which a user can stand.
-  constexpr absl::string_view kEnds = "/?# \t\r\n\"'";
+  // What ends the part of a URL in which a user can stand. Quotes may be in a password.
+  constexpr absl::string_view kEnds = "/?# \t\r\n";
   std::string redacted;
   while (true) {
     const size_t scheme = text.find(kScheme);

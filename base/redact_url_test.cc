@@ -7,6 +7,7 @@ namespace {
 
 TEST(RedactUrlsTest, UsersAndPasswordsAreReplaced) {
   EXPECT_EQ(RedactUrls("https://u:p@host/x"), "https://xxxxx@host/x");
+  EXPECT_EQ(RedactUrls("https://u:it's@a/"), "https://xxxxx@a/");
   EXPECT_EQ(RedactUrls("ADD http://u@a/ 'https://u:p@w@b' /d"),
             "ADD http://xxxxx@a/ 'https://xxxxx@b' /d");
 }

@@ -84,7 +84,7 @@ absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
       break;
   }
   return ErrorAt(step.position,
-                 absl::StrCat("ADD ", remote.url,
+                 absl::StrCat("ADD ", RedactUrls(remote.url),
                               ": git:// shows neither who answers nor that what comes is "
                               "unchanged; name the repository by its https URL"),
                  step.source_line);

@@ -712,6 +712,12 @@ TEST_F(BuildSessionTest, RunIsRefusedWithTheReasonWhereNoWorkerHasItsNetwork) {
   EXPECT_EQ(done.error().line(), 3);
 }
 
+TEST_F(BuildSessionTest, AStepThatCouldNotBeReadByItsWorkerIsRefused) {
+  const v1::BuildFinished done = Build("FROM scratch\nWORKDIR /w\nRUN echo \xff\n");
+  EXPECT_THAT(done.error().message(), HasSubstr("not UTF-8"));
+  EXPECT_EQ(done.error().line(), 3);
+}
+
 TEST_F(BuildSessionTest, ALocalFarmsWorkerChoosesTheNetwork) {
   farm_.run_network_default = v1::NETWORK_MODE_UNSPECIFIED;
   EXPECT_FALSE(Build("FROM scratch\nRUN one\n").has_error());

@@ -7,11 +7,15 @@
 #include "base/check.h"
 #include "base/digest_proto.h"
 #include "base/log.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "coordinator/step_result.h"
 
 namespace farm {
 namespace {
+
+// Of a step's description: several leases go in one message (kMessageBytesMax of rpc/channel.h).
+constexpr size_t kSpecBytesMax = 4 << 20;
 
 v1::LeaseEpoch ToProto(LeaseEpoch epoch) {
   v1::LeaseEpoch proto;
@@ -28,6 +32,20 @@ void SetNeeds(const v1::StepSpec& spec, Scheduler::Job& job) {
   if (job.network == v1::NETWORK_MODE_UNSPECIFIED) job.network = spec.execution().network();
 }
 
+// Nobody could receive a lease on any other.
+absl::Status CheckLendable(const v1::StepSpec& spec) {
+  const std::string bytes = spec.SerializeAsString();
+  if (bytes.size() > kSpecBytesMax) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the step takes ", bytes.size(), " bytes to describe, at most ", kSpecBytesMax, " can be"));
+  }
+  v1::StepSpec copy;
+  if (!copy.ParseFromString(bytes)) {
+    return absl::InvalidArgumentError("the step has a text that is not UTF-8");
+  }
+  return absl::OkStatus();
+}
+
 Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request) {
   Scheduler::Job job{.id = id, .group = request.build};
   SetNeeds(request.spec, job);
@@ -36,7 +54,8 @@ Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request)
   }
   for (const v1::RunMount& mount : request.spec.identity().run().mounts()) {
     if (mount.kind() != v1::RunMount::KIND_CACHE) continue;
-    job.caches.push_back(absl::StrCat(request.domain, "/", mount.id()));
+    // Its digest, as it is remembered for long.
+    job.caches.push_back(DigestOf(absl::StrCat(request.domain, "/", mount.id())).hex());
   }
   return job;
 }
@@ -93,6 +112,13 @@ StepRunner::Ticket StepRunner::Run(Request request, Observer observer) {
       Outcome outcome = job->outcome;
       outcome.shared = true;
       waiter.observer.on_done(std::move(outcome));
+    });
+    FARM_CHECK(posted) << "the event loop refuses work";
+    return ticket;
+  }
+  if (absl::Status refused = CheckLendable(request.spec); !refused.ok()) {
+    const bool posted = loop_.Post([this, ticket, refused, on_done = std::move(observer.on_done)] {
+      if (tickets_.erase(ticket) > 0 && on_done) on_done(refused);
     });
     FARM_CHECK(posted) << "the event loop refuses work";
     return ticket;

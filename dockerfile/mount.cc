@@ -15,6 +15,7 @@
 namespace farm {
 namespace {
 
+constexpr size_t kMountTextBytesMax = 4096;  // of an id or a target; paths are no longer
 constexpr absl::string_view kTypeNames[] = {"bind", "cache", "tmpfs", "secret", "ssh"};
 constexpr absl::string_view kSharingNames[] = {"shared", "private", "locked"};
 
@@ -235,6 +236,13 @@ class MountParser {
   // What can be said only when all fields are known.
   absl::Status Check() const {
     const bool is_secret = mount_.type == Mount::Type::kSecret;
+    for (const auto& [key, value] :
+         {std::pair("id", &mount_.id), std::pair("target", &mount_.target)}) {
+      if (value->size() > kMountTextBytesMax) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(key, " of a mount has more than ", kMountTextBytesMax, " bytes"));
+      }
+    }
     if (mount_.type == Mount::Type::kBind || mount_.type == Mount::Type::kTmpfs) {
       if (mount_.mode.has_value()) return NotAllowed("mode");
       if (mount_.uid.has_value()) return NotAllowed("uid");

@@ -45,6 +45,16 @@ TEST(MountTest, CacheHasSharingAndOwner) {
   EXPECT_FALSE(mount.read_only);
 }
 
+TEST(MountTest, IdsAndTargetsAreBounded) {
+  const std::string text(4096, 'x');
+  for (const char* key : {"id", "target"}) {
+    EXPECT_OK(ParseMount(absl::StrCat("type=cache,", key, "=", text), kPosition));
+    EXPECT_THAT(ParseMount(absl::StrCat("type=cache,", key, "=x", text), kPosition),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat(key, " of a mount has more than 4096 bytes"))));
+  }
+}
+
 TEST(MountTest, CacheMayBeReadOnly) {
   for (const char* field : {"ro", "readonly", "ro=true", "rw=false", "readwrite=0", "readonly=1"}) {
     ASSERT_OK_AND_ASSIGN(Mount mount,

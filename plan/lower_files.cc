@@ -16,7 +16,8 @@
 namespace farm {
 namespace {
 
-constexpr size_t kModeDigitsMax = 4;  // 7777
+constexpr size_t kSourceBytesMax = 2 << 20;  // of all sources of one instruction, expanded
+constexpr size_t kModeDigitsMax = 4;         // 7777
 constexpr size_t kSha256HexDigits = 64;
 
 // COPY and ADD after expansion.
@@ -80,6 +81,7 @@ absl::StatusOr<ExpandedCopy> Expand(const PlanBuild& build, const StageState& st
   ExpandedCopy expanded;
   ASSIGN_OR_RETURN(expanded.chown, ExpandIn(build, stage, instruction, copy.chown));
   ASSIGN_OR_RETURN(expanded.chmod, ExpandIn(build, stage, instruction, copy.chmod));
+  size_t source_bytes = 0;
   for (const CopyArguments::CopySource& source : copy.sources) {
     if (source.heredoc.has_value()) {
       const Heredoc& heredoc = instruction.heredocs[*source.heredoc];
@@ -89,6 +91,11 @@ absl::StatusOr<ExpandedCopy> Expand(const PlanBuild& build, const StageState& st
       continue;
     }
     ASSIGN_OR_RETURN(std::string path, ExpandIn(build, stage, instruction, source.path));
+    source_bytes += path.size();
+    if (source_bytes > kSourceBytesMax) {
+      return LimitErrorIn(build, instruction,
+                          absl::StrCat("its sources take more than ", kSourceBytesMax, " bytes"));
+    }
     expanded.sources.push_back(std::move(path));
   }
   ASSIGN_OR_RETURN(expanded.dest, ExpandIn(build, stage, instruction, copy.dest));

@@ -479,6 +479,14 @@ TEST(MakePlanTest, ExcludesAreBounded) {
                        HasSubstr("Dockerfile:2:1: more than 300 times --exclude")));
 }
 
+TEST(MakePlanTest, SourcesOfOneCopyAreBoundedExpanded) {
+  std::string text = absl::StrCat("FROM scratch\nARG A=", std::string(100'000, 'x'), "\nCOPY");
+  for (int i = 0; i < 1000; ++i) absl::StrAppend(&text, " $A");
+  EXPECT_THAT(PlanOf(text + " /\n"),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("its sources take more than 2097152 bytes")));
+}
+
 TEST(MakePlanTest, PortsOfOneExposeAreBounded) {
   std::string text = "FROM alpine\nRUN x\nEXPOSE";
   for (int i = 0; i < 300; ++i) absl::StrAppend(&text, " 1-9999");

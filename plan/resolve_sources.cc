@@ -109,7 +109,8 @@ class SourceResolver {
     for (size_t i = 0; i < request_.patterns.size(); ++i) {
       const std::string& pattern = request_.patterns[i];
       const std::string include = i < request_.includes.size() ? request_.includes[i] : "";
-      if (!HasGlob(pattern)) {
+      // What was fetched has a name, not a pattern.
+      if (request_.from.kind == FileSystemRef::Kind::kRemote || !HasGlob(pattern)) {
         RETURN_IF_ERROR(AddItem(pattern, include, /*required=*/true, resolved, operation));
         continue;
       }

@@ -112,21 +112,25 @@ void AddParent(const Digest& chain_id, KeyBuilder& key) {
 
 // Values of secrets are in no key.
 void AddMount(const v1::RunMount& mount, KeyBuilder& key) {
-  const Encoder value = Encoder()
-                            .Text(v1::RunMount::Kind_Name(mount.kind()))
-                            .Text(mount.target())
-                            .Flag(mount.read_only())
-                            .Text(mount.content().hash())
-                            .Text(mount.kind() == v1::RunMount::KIND_CACHE ? mount.path() : "")
-                            .Text(mount.id())
-                            .Text(v1::RunMount::Sharing_Name(mount.sharing()))
-                            .Number(mount.uid())
-                            .Number(mount.gid())
-                            .Number(mount.mode())
-                            .Number(static_cast<uint64_t>(mount.size_bytes()))
-                            .Flag(mount.required())
-                            .Text(mount.env())
-                            .Text(mount.contents());
+  Encoder value = Encoder()
+                      .Text(v1::RunMount::Kind_Name(mount.kind()))
+                      .Text(mount.target())
+                      .Flag(mount.read_only())
+                      .Text(mount.content().hash())
+                      .Text(mount.kind() == v1::RunMount::KIND_CACHE ? mount.path() : "")
+                      .Text(mount.id())
+                      .Text(v1::RunMount::Sharing_Name(mount.sharing()))
+                      .Number(mount.uid())
+                      .Number(mount.gid())
+                      .Number(mount.mode())
+                      .Number(static_cast<uint64_t>(mount.size_bytes()))
+                      .Flag(mount.required())
+                      .Text(mount.env())
+                      .Text(mount.contents());
+  if (mount.kind() == v1::RunMount::KIND_CACHE && mount.has_content()) {
+    // Unset, they are those of what the cache begins with.
+    value.Flag(mount.has_uid()).Flag(mount.has_gid()).Flag(mount.has_mode());
+  }
   const std::string about = mount.target().empty() ? mount.id() : mount.target();
   key.Add("mount", value, mount.content().hash().empty() ? about : mount.content().hash(), about);
 }

@@ -101,6 +101,15 @@ TEST_F(LeaseSetTest, FinishedResultIsReportedUntilAcknowledged) {
   EXPECT_TRUE(leases_.empty());
 }
 
+TEST_F(LeaseSetTest, AResultThatCouldNotBeReadIsReportedAsAnError) {
+  Grant(1);
+  v1::StepResult result;
+  result.set_etag("\"\xff\"");
+  leases_.OnFinished(EpochOf(1), result);
+  EXPECT_EQ(Report()[0].error().code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Report()[0].error().message(), HasSubstr("UTF-8"));
+}
+
 TEST_F(LeaseSetTest, ErrorIsReportedWithItsCode) {
   Grant(1);
   leases_.OnFinished(EpochOf(1), absl::DataLossError("damaged"));

@@ -8,6 +8,17 @@
 #include "rpc/status.h"
 
 namespace farm {
+namespace {
+
+// What a server said may be in it. A text that is not UTF-8 would make the report unreadable, and
+// so each later one, since it is repeated until it is acknowledged.
+absl::Status CheckReadable(const v1::StepResult& result) {
+  v1::StepResult copy;
+  if (copy.ParseFromString(result.SerializeAsString())) return absl::OkStatus();
+  return absl::InvalidArgumentError("the result of the step has a text that is not UTF-8");
+}
+
+}  // namespace
 
 LeaseSet::Actions LeaseSet::OnResponse(const v1::SynchronizeResponse& response,
                                        int64_t call_sequence, absl::Time called) {
@@ -85,6 +96,11 @@ void LeaseSet::OnFinished(Epoch epoch, absl::StatusOr<v1::StepResult> result) {
   if (held.state == State::kStopping) return Forget(epoch);
   held.state = State::kDone;
   held.report.set_phase(v1::LeaseState::PHASE_DONE);
+  if (result.ok()) {
+    if (absl::Status unreadable = CheckReadable(*result); !unreadable.ok()) {
+      result = std::move(unreadable);
+    }
+  }
   if (result.ok()) {
     *held.report.mutable_result() = *std::move(result);
   } else {
