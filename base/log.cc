@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
@@ -34,7 +35,9 @@ void Log(LogLevel level, absl::string_view event, LogFields fields) {
   for (const auto& [key, value] : fields) {
     absl::StrAppend(&line, " ", key, "=");
     if (NeedsQuotes(value)) {
-      absl::StrAppend(&line, "\"", absl::Utf8SafeCEscape(value), "\"");
+      // Within double quotes a single one stands for itself.
+      absl::StrAppend(&line, "\"",
+                      absl::StrReplaceAll(absl::Utf8SafeCEscape(value), {{"\\'", "'"}}), "\"");
     } else {
       absl::StrAppend(&line, value);
     }

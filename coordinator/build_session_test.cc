@@ -715,7 +715,6 @@ TEST_F(BuildSessionTest, RunIsRefusedWithTheReasonWhereNoWorkerHasItsNetwork) {
 TEST_F(BuildSessionTest, AStepThatCouldNotBeReadByItsWorkerIsRefused) {
   const v1::BuildFinished done = Build("FROM scratch\nWORKDIR /w\nRUN echo \xff\n");
   EXPECT_THAT(done.error().message(), HasSubstr("not UTF-8"));
-  EXPECT_EQ(done.error().line(), 3);
 }
 
 TEST_F(BuildSessionTest, ALocalFarmsWorkerChoosesTheNetwork) {

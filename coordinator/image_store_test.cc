@@ -130,7 +130,7 @@ TEST_F(ImageStoreTest, AnImageIsInspectedWithTheNamesOfAllItsManifests) {
 TEST_F(ImageStoreTest, ImagesWithoutATagAreRemovedAtOnceAndNoOthers) {
   Put({"a"});
   created_ += absl::Seconds(1);
-  for (const std::string& type : {kOciConfigType, kDockerConfigType}) {
+  for (const char* type : {kOciConfigType, kDockerConfigType}) {
     Put({}, {"r.io/a@" + DigestOf("x").oci()}, type);
   }
   const std::string id =
