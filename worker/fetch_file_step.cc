@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -26,6 +27,7 @@ namespace farm {
 namespace {
 
 constexpr mode_t kFileMode = 0600;
+constexpr size_t kHeaderBytesMax = 1024;  // of an ETag or time that is remembered
 
 // A file while it comes: hashed on the way, bounded.
 class Download {
@@ -90,11 +92,17 @@ SourceClient::Call CallFor(const StepRun& run) {
   call.step_allows_loopback = run.spec.execution().loopback_allowed();
   call.cancel = &run.cancel;
   if (!known.has_layer()) return call;
+  // By its ETag alone: a file that was replaced by an older one is not modified since.
   if (!known.etag().empty()) call.headers.emplace_back("If-None-Match", known.etag());
-  if (!known.last_modified().empty()) {
-    call.headers.emplace_back("If-Modified-Since", known.last_modified());
-  }
   return call;
+}
+
+// What is remembered of a header: nothing that could not be sent again.
+std::string Printable(absl::string_view header) {
+  const bool is_printable =
+      header.size() <= kHeaderBytesMax &&
+      std::all_of(header.begin(), header.end(), [](char c) { return c >= 0x20 && c <= 0x7E; });
+  return is_printable ? std::string(header) : "";
 }
 
 // It becomes a name in a directory.
@@ -164,8 +172,8 @@ absl::StatusOr<v1::StepResult> ExecuteFetchFile(const StepTools& tools, const St
   if (!response.has_value()) return Unchanged(run.spec.execution().known_file(), times);
 
   v1::StepResult result;
-  result.set_etag(response->Header("etag"));
-  result.set_last_modified(response->Header("last-modified"));
+  result.set_etag(Printable(response->Header("etag")));
+  result.set_last_modified(Printable(response->Header("last-modified")));
   const Digest digest = download.Finish();
   RETURN_IF_ERROR(CheckChecksum(operation, digest));
   RETURN_IF_ERROR(

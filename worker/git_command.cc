@@ -9,12 +9,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/errno_status.h"
 #include "base/redact_url.h"
@@ -29,14 +32,20 @@ constexpr size_t kErrorBytesMax = 16 << 10;
 constexpr int kExitNotFound = 127;  // Of a shell.
 constexpr int64_t kUlimitBlockBytes = 512;
 
-// The limit holds for all that git starts, before it has started anything.
-constexpr char kScript[] = "umask 022 && ulimit -f \"$0\" && exec git \"$@\"";
+// The limits hold for all that git starts, before it has started anything. Memory: 8 GiB, in KiB.
+constexpr char kScript[] = "umask 022 && ulimit -f \"$0\" && ulimit -v 8388608 && exec git \"$@\"";
+
+// Since then http.curloptResolve is known, by which git gets to the address that was checked.
+constexpr int kGitMajorMin = 2, kGitMinorMin = 37;
 
 constexpr std::pair<const char*, const char*> kConfig[] = {
     {"core.hooksPath", "/dev/null"},
     {"core.fsmonitor", "false"},
     {"core.logAllRefUpdates", "false"},
     {"core.autocrlf", "false"},
+    // Packs are not mapped whole, which would take from its memory.
+    {"core.packedGitWindowSize", "32m"},
+    {"core.packedGitLimit", "512m"},
     {"credential.helper", ""},
     {"gc.auto", "0"},
     {"maintenance.auto", "false"},
@@ -209,17 +218,29 @@ absl::Status Collect(Pipe& out, Pipe& err, const GitOptions& options, std::strin
       if (errors.size() > kErrorBytesMax) errors.erase(0, errors.size() - kErrorBytesMax);
     }
     if (static_cast<int64_t>(printed.size()) > kGitOutputBytesMax) {
-      return absl::ResourceExhaustedError(
+      return absl::InvalidArgumentError(
           absl::StrCat("git prints more than ", kGitOutputBytesMax, " bytes"));
     }
   }
   return absl::OkStatus();
 }
 
-}  // namespace
+// Of what `git version` prints: "git version 2.39.5".
+absl::Status CheckVersion(absl::string_view printed) {
+  absl::ConsumePrefix(&printed, "git version ");
+  const absl::string_view version = absl::StripAsciiWhitespace(printed);
+  const std::vector<absl::string_view> numbers = absl::StrSplit(version, '.');
+  int major = 0, minor = 0;
+  if (numbers.size() >= 2 && absl::SimpleAtoi(numbers[0], &major) &&
+      absl::SimpleAtoi(numbers[1], &minor) &&
+      std::pair(major, minor) >= std::pair(kGitMajorMin, kGitMinorMin)) {
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(absl::StrCat("the worker's git is ", version, ", at least ",
+                                             kGitMajorMin, ".", kGitMinorMin, " is needed"));
+}
 
-absl::StatusOr<std::string> RunGit(const std::vector<std::string>& args,
-                                   const GitOptions& options) {
+absl::StatusOr<std::string> Run(const std::vector<std::string>& args, const GitOptions& options) {
   ASSIGN_OR_RETURN(Pipe out, MakePipe());
   ASSIGN_OR_RETURN(Pipe err, MakePipe());
   ASSIGN_OR_RETURN(const pid_t pid, Spawn(args, options, out.write.get(), err.write.get()));
@@ -232,7 +253,7 @@ absl::StatusOr<std::string> RunGit(const std::vector<std::string>& args,
   const int exit_code = group.Reap();
   if (exit_code == 0) return printed;
   if (exit_code == kExitNotFound) {
-    return absl::FailedPreconditionError(
+    return absl::UnavailableError(
         "the worker has no program git: install the package git on its host");
   }
   // Of git itself, or of what it ran.
@@ -244,6 +265,19 @@ absl::StatusOr<std::string> RunGit(const std::vector<std::string>& args,
   const std::string said = LastError(errors);
   return absl::InvalidArgumentError(
       said.empty() ? absl::StrCat("git ", args[0], " ends with ", exit_code) : said);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> RunGit(const std::vector<std::string>& args,
+                                   const GitOptions& options) {
+  static std::atomic<bool> is_new_enough = false;
+  if (!is_new_enough) {
+    ASSIGN_OR_RETURN(const std::string version, Run({"version"}, options));
+    RETURN_IF_ERROR(CheckVersion(version));
+    is_new_enough = true;
+  }
+  return Run(args, options);
 }
 
 }  // namespace farm

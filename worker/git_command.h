@@ -28,9 +28,9 @@ struct GitOptions {
 // Runs the host's git to its end: `git ARGS...`; returns what it printed. It reads no configuration
 // but the repository's and what is given here, runs no hooks, asks nobody, speaks http and https
 // alone, follows no redirects, and gets none of our environment but PATH and the proxies.
-//   INVALID_ARGUMENT     it ended with an error: the last line that it said
-//   FAILED_PRECONDITION  this host has no git
-//   RESOURCE_EXHAUSTED   it printed more than kGitOutputBytesMax
+//   INVALID_ARGUMENT  it ended with an error: the last line that it said; or it printed more than
+//                     kGitOutputBytesMax
+//   UNAVAILABLE       this host has no git, or one that is older than 2.37; another may have it
 //   DEADLINE_EXCEEDED, CANCELLED: it was killed, with all that it had started
 absl::StatusOr<std::string> RunGit(const std::vector<std::string>& args, const GitOptions& options);
 

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -27,6 +29,7 @@
 namespace farm {
 namespace {
 
+constexpr int64_t kRefsBytesMax = 64 << 20;
 constexpr absl::string_view kRefsPath = "/info/refs?service=git-upload-pack";
 
 bool IsCommitId(absl::string_view id) {
@@ -67,7 +70,13 @@ absl::StatusOr<Repository> Reach(const StepTools& tools, const StepRun& run,
   call.step_allows_loopback = run.spec.execution().loopback_allowed();
   call.deadline = repository.git.deadline;
   call.cancel = &run.cancel;
-  call.on_body = [](const HttpResponse&, absl::string_view) { return absl::OkStatus(); };
+  call.on_body = [got = int64_t{0}](const HttpResponse&, absl::string_view bytes) mutable {
+    got += static_cast<int64_t>(bytes.size());
+    return got <= kRefsBytesMax
+               ? absl::OkStatus()
+               : absl::InvalidArgumentError(absl::StrCat("the list of references has more than ",
+                                                         kRefsBytesMax, " bytes"));
+  };
   ASSIGN_OR_RETURN(const SourceClient::Answer answer, tools.sources.Get(call));
   absl::string_view url = answer.url;
   if (!absl::ConsumeSuffix(&url, kRefsPath)) {
@@ -186,8 +195,10 @@ class Checkout {
   // What is fetched is small; what it unpacks to need not be. Names of submodules, of which a
   // commit has none of the files.
   absl::StatusOr<std::vector<std::string>> CheckSize() {
-    std::vector<std::string> list = {"ls-tree", "-r",          "-l",
-                                     "-z",      "--full-tree", operation_.commit()};
+    // All of the commit goes through git's index.
+    const std::vector<std::string> list = {"ls-tree", "-r",          "-l",
+                                           "-z",      "--full-tree", operation_.commit()};
+    std::string below;
     if (!operation_.subdir().empty()) {
       const std::string type =
           InRepository(
@@ -196,16 +207,20 @@ class Checkout {
       if (type != "tree\n") {
         return Error(absl::StrCat("the commit has no directory \"", operation_.subdir(), "\""));
       }
-      list.push_back(operation_.subdir() + "/");
+      below = operation_.subdir() + "/";
     }
     ASSIGN_OR_RETURN(const std::string printed, InRepository(list));
     std::vector<std::string> submodules;
-    int64_t bytes = 0;
+    int64_t bytes = 0, entries = 0;
     for (const absl::string_view line : absl::StrSplit(printed, '\0', absl::SkipEmpty())) {
       const std::pair<absl::string_view, absl::string_view> pair =
           absl::StrSplit(line, absl::MaxSplits('\t', 1));
       const std::vector<absl::string_view> fields =
           absl::StrSplit(pair.first, ' ', absl::SkipEmpty());
+      if (++entries > kGitFilesMax) {
+        return Error(absl::StrCat("the commit has more than ", kGitFilesMax, " files"));
+      }
+      if (!absl::StartsWith(pair.second, below)) continue;
       ++files_;
       if (fields.size() == 4 && fields[1] == "commit") submodules.emplace_back(pair.second);
       int64_t size = 0;
@@ -213,9 +228,6 @@ class Checkout {
       if (bytes > repository_.git.file_bytes_max) {
         return Error(absl::StrCat("the commit's files are over sources.bytes_max = ",
                                   repository_.git.file_bytes_max, " bytes"));
-      }
-      if (files_ > kGitFilesMax) {
-        return Error(absl::StrCat("the commit has more than ", kGitFilesMax, " files"));
       }
     }
     return submodules;
@@ -227,7 +239,11 @@ class Checkout {
           InRepository({"checkout", "-q", "-f", "--detach", operation_.commit()}).status());
       return InRepository({"remote", "add", "origin", repository_.url}).status();
     }
-    if (files_ == 0) return absl::OkStatus();
+    if (files_ == 0) {  // An empty directory, of which nothing is checked out.
+      std::error_code error;
+      std::filesystem::create_directories(result(), error);
+      return error ? ErrnoStatus(error.value(), result()) : absl::OkStatus();
+    }
     // All of the commit is in the index: attributes of directories above count, too.
     RETURN_IF_ERROR(InRepository({"read-tree", operation_.commit()}).status());
     return InRepository({"checkout", "-q", "-f", "--",

@@ -19,7 +19,7 @@ inline constexpr int64_t kGitFilesMax = 1'000'000;  // of a commit
 // worker/source_client.h found allowed.
 //   INVALID_ARGUMENT     the repository can't be had, has no such reference, commit or directory,
 //                        or is over sources.bytes_max or kGitFilesMax
-//   FAILED_PRECONDITION  this host has no git
+//   UNAVAILABLE          this host has no git, or one that is too old
 // See StepExecutor::Execute().
 absl::StatusOr<v1::StepResult> ExecuteResolveGit(const StepTools& tools, const StepRun& run);
 absl::StatusOr<v1::StepResult> ExecuteFetchGit(const StepTools& tools, const StepRun& run);

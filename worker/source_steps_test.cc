@@ -121,6 +121,29 @@ TEST_F(SourceStepsTest, WhatIsUnchangedIsTheLayerThatIsKnown) {
   EXPECT_EQ(Read(*third, "/file"), "changed");
 }
 
+TEST_F(SourceStepsTest, ATimeAloneSaysNotThatAFileIsUnchanged) {
+  Serve("content", {{"Last-Modified", kDate}});
+  const absl::StatusOr<v1::StepResult> first = world_.Execute(FetchFile());
+  ASSERT_OK(first);
+  v1::StepSpec again = FetchFile();
+  *again.mutable_execution()->mutable_known_file()->mutable_layer() = first->layer();
+  again.mutable_execution()->mutable_known_file()->set_last_modified(first->last_modified());
+  server_.On([](const httplib::Request& request, httplib::Response& response) {
+    response.status = request.has_header("If-Modified-Since") ? 304 : 200;
+    response.set_content("older", "text/plain");
+  });
+  const absl::StatusOr<v1::StepResult> second = world_.Execute(again);
+  ASSERT_OK(second);
+  EXPECT_EQ(Read(*second, "/file"), "older");
+}
+
+TEST_F(SourceStepsTest, AHeaderThatCouldNotBeSentAgainIsNotRemembered) {
+  Serve("content", {{"ETag", "\"\xff\""}});
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(FetchFile());
+  ASSERT_OK(result);
+  EXPECT_EQ(result->etag(), "");
+}
+
 TEST_F(SourceStepsTest, AChecksumIsVerified) {
   Serve("content");
   EXPECT_OK(world_.Execute(FetchFile(DigestOf("content").oci())));
