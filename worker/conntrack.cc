@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "worker/netlink_call.h"
@@ -47,15 +48,19 @@ const nlattr* FindIn(const nlattr* nest, uint16_t type) {
               mnl_attr_get_payload_len(nest), type);
 }
 
-// Adds the connection to `found` if it began at `source` (in network byte order).
-void Collect(const nlmsghdr* message, uint32_t source, std::vector<Connection>& found) {
+// Adds the connection to `found` if it began at one of `sources`.
+void Collect(const nlmsghdr* message, absl::Span<const uint32_t> sources,
+             std::vector<Connection>& found) {
   const auto* first =
       static_cast<const nlattr*>(mnl_nlmsg_get_payload_offset(message, sizeof(nfgenmsg)));
   const size_t size = mnl_nlmsg_get_payload_len(message) - MNL_ALIGN(sizeof(nfgenmsg));
   const nlattr* original = Find(first, size, CTA_TUPLE_ORIG);
   const nlattr* address = FindIn(FindIn(original, CTA_TUPLE_IP), CTA_IP_V4_SRC);
   const nlattr* id = Find(first, size, CTA_ID);
-  if (address == nullptr || id == nullptr || mnl_attr_get_u32(address) != source) return;
+  if (address == nullptr || id == nullptr ||
+      !absl::c_linear_search(sources, ntohl(mnl_attr_get_u32(address)))) {
+    return;
+  }
   found.push_back({.original = {static_cast<const char*>(mnl_attr_get_payload(original)),
                                 mnl_attr_get_payload_len(original)},
                    .id = mnl_attr_get_u32(id)});
@@ -71,21 +76,24 @@ nlmsghdr* PutHeader(char* buffer, uint16_t type, uint16_t flags) {
   return header;
 }
 
-absl::StatusOr<std::vector<Connection>> ConnectionsOf(mnl_socket& socket, uint32_t source) {
+absl::StatusOr<std::vector<Connection>> ConnectionsOf(mnl_socket& socket,
+                                                      absl::Span<const uint32_t> sources) {
   alignas(nlmsghdr) char buffer[kRequestBytesMax];
   nlmsghdr* request = PutHeader(buffer, IPCTNL_MSG_CT_GET, NLM_F_DUMP);
-  nlattr* tuple = mnl_attr_nest_start(request, CTA_TUPLE_ORIG);
-  nlattr* addresses = mnl_attr_nest_start(request, CTA_TUPLE_IP);
-  mnl_attr_put_u32(request, CTA_IP_V4_SRC, source);
-  mnl_attr_nest_end(request, addresses);
-  mnl_attr_nest_end(request, tuple);
-  nlattr* filter = mnl_attr_nest_start(request, CTA_FILTER);
-  mnl_attr_put_u32(request, CTA_FILTER_ORIG_FLAGS, kFilterBySource);
-  mnl_attr_nest_end(request, filter);
+  if (sources.size() == 1) {  // The kernel's filter takes no more.
+    nlattr* tuple = mnl_attr_nest_start(request, CTA_TUPLE_ORIG);
+    nlattr* addresses = mnl_attr_nest_start(request, CTA_TUPLE_IP);
+    mnl_attr_put_u32(request, CTA_IP_V4_SRC, htonl(sources[0]));
+    mnl_attr_nest_end(request, addresses);
+    mnl_attr_nest_end(request, tuple);
+    nlattr* filter = mnl_attr_nest_start(request, CTA_FILTER);
+    mnl_attr_put_u32(request, CTA_FILTER_ORIG_FLAGS, kFilterBySource);
+    mnl_attr_nest_end(request, filter);
+  }
   std::vector<Connection> found;
-  RETURN_IF_ERROR(
-      NetlinkCall(socket, request, "connections",
-                  [source, &found](const nlmsghdr* message) { Collect(message, source, found); }));
+  RETURN_IF_ERROR(NetlinkCall(
+      socket, request, "connections",
+      [sources, &found](const nlmsghdr* message) { Collect(message, sources, found); }));
   return found;
 }
 
@@ -101,14 +109,13 @@ absl::Status Delete(mnl_socket& socket, const Connection& connection) {
 
 }  // namespace
 
-absl::Status ForgetConnectionsOf(uint32_t source) {
+absl::Status ForgetConnectionsOf(absl::Span<const uint32_t> sources) {
   const std::unique_ptr<mnl_socket, int (*)(mnl_socket*)> socket(
       mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC), mnl_socket_close);
   if (socket == nullptr || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) {
     return ErrnoStatus(errno, "connection tracking");
   }
-  ASSIGN_OR_RETURN(const std::vector<Connection> connections,
-                   ConnectionsOf(*socket, htonl(source)));
+  ASSIGN_OR_RETURN(const std::vector<Connection> connections, ConnectionsOf(*socket, sources));
   for (const Connection& connection : connections) RETURN_IF_ERROR(Delete(*socket, connection));
   return absl::OkStatus();
 }

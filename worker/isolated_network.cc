@@ -189,6 +189,8 @@ absl::StatusOr<std::unique_ptr<IsolatedNetwork>> IsolatedNetwork::Create(Options
   absl::StatusOr<RouteNetlink> netlink = RouteNetlink::Open();
   if (!netlink.ok()) return AsPrecondition(netlink.status());
   RETURN_IF_ERROR(AsPrecondition(RemoveLeftovers(LinkPrefix(options.owner), *netlink)));
+  absl::StatusOr<RouteNetlink> netlink_of_remover = RouteNetlink::Open();
+  if (!netlink_of_remover.ok()) return AsPrecondition(netlink_of_remover.status());
   const auto routes = netlink->Routes();
   if (!routes.ok()) return AsPrecondition(routes.status());
   const SandboxResolvConf resolv_conf = ReadSandboxResolvConf(options.resolvers);
@@ -200,8 +202,9 @@ absl::StatusOr<std::unique_ptr<IsolatedNetwork>> IsolatedNetwork::Create(Options
                                         .subnet = options.subnet,
                                         .deny_private_networks = options.deny_private_networks,
                                         .allowed_networks = options.allowed_networks}));
-  auto network = std::unique_ptr<IsolatedNetwork>(new IsolatedNetwork(
-      std::move(options), std::move(claim), *std::move(netlink), std::move(filter)));
+  auto network = std::unique_ptr<IsolatedNetwork>(
+      new IsolatedNetwork(std::move(options), std::move(claim), *std::move(netlink),
+                          *std::move(netlink_of_remover), std::move(filter)));
   for (const RouteNetlink::Route& route : *routes) {
     if (route.destination.prefix_bits > 0 || route.link == 0) continue;
     network->has_default_route_ = true;
@@ -216,13 +219,15 @@ absl::StatusOr<std::unique_ptr<IsolatedNetwork>> IsolatedNetwork::Create(Options
 }
 
 IsolatedNetwork::IsolatedNetwork(Options options, UniqueFd subnet_claim, RouteNetlink host,
-                                 NetworkFilter filter)
+                                 RouteNetlink host_of_remover, NetworkFilter filter)
     : options_(std::move(options)),
       link_prefix_(LinkPrefix(options_.owner)),
       subnet_claim_(std::move(subnet_claim)),
       mtu_bytes_(kDefaultMtuBytes),
       host_(std::move(host)),
-      filter_(std::move(filter)) {
+      filter_(std::move(filter)),
+      remover_(std::move(host_of_remover),
+               [this](int number, const absl::Status& status) { OnRemoved(number, status); }) {
   for (int number = 0; number < options_.networks_max; ++number) free_.push_back(number);
 }
 
@@ -234,8 +239,8 @@ std::string IsolatedNetwork::LinkName(int number) const {
 
 absl::Status IsolatedNetwork::CheckPacketsGetOut() {
   ASSIGN_OR_RETURN(const std::unique_ptr<SandboxNetwork> network, Make());
-  RETURN_IF_ERROR(ForgetConnectionsOf(network->address()));  // What each step's end needs.
-  if (!has_default_route_) return absl::OkStatus();          // Nothing to try it with.
+  RETURN_IF_ERROR(ForgetConnectionsOf({network->address()}));  // What each step's end needs.
+  if (!has_default_route_) return absl::OkStatus();            // Nothing to try it with.
   RETURN_IF_ERROR(OnThread([&]() -> absl::Status {
     if (setns(network->namespace_fd(), CLONE_NEWNET) != 0) return ErrnoStatus(errno, "setns");
     const UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -264,6 +269,7 @@ absl::StatusOr<std::unique_ptr<SandboxNetwork>> IsolatedNetwork::Make() {
   int number = 0;
   {
     MutexLock lock(mu_);
+    while (free_.empty() && ended_ > 0) lock.Wait(changed_);
     if (free_.empty()) {
       return absl::ResourceExhaustedError(
           absl::StrCat(options_.networks_max, " networks for sandboxes are in use"));
@@ -325,25 +331,26 @@ absl::Status IsolatedNetwork::WaitUntilOperational(const std::string& link) {
   return absl::UnavailableError(absl::StrCat(link, " does not become operational"));
 }
 
-SandboxNetwork::~SandboxNetwork() { owner_.Release(number_, address_); }
+SandboxNetwork::~SandboxNetwork() {
+  {
+    MutexLock lock(owner_.mu_);
+    ++owner_.ended_;
+  }
+  owner_.remover_.Add({.number = number_,
+                       .link = owner_.LinkName(number_),
+                       .address = address_,
+                       .namespace_fd = std::move(namespace_fd_)});
+}
 
-// Closing the namespace would remove the interfaces, too, but only some time later.
-void IsolatedNetwork::Release(int number, uint32_t address) {
-  absl::Status status;
+void IsolatedNetwork::OnRemoved(int number, const absl::Status& status) {
   {
     MutexLock lock(mu_);
-    status = host_.DeleteLink(LinkName(number));
+    --ended_;
+    // Else it is not used again: somebody else would get what is meant for it.
+    if (status.ok()) free_.push_back(number);
   }
-  if (absl::IsNotFound(status)) status = absl::OkStatus();
-  // Now that nothing of it can begin another one.
-  status.Update(ForgetConnectionsOf(address));
-  if (!status.ok()) {
-    // Its number is not used again: somebody else would get what is meant for it.
-    LogError("network of a sandbox not removed", {{"error", LogText(status)}});
-    return;
-  }
-  MutexLock lock(mu_);
-  free_.push_back(number);
+  changed_.notify_all();
+  if (!status.ok()) LogError("network of a sandbox not removed", {{"error", LogText(status)}});
 }
 
 absl::StatusOr<std::string> IsolatedNetwork::ResolvConf() {

@@ -1,6 +1,7 @@
 #ifndef FARM_WORKER_ISOLATED_NETWORK_H_
 #define FARM_WORKER_ISOLATED_NETWORK_H_
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -15,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "worker/ipv4_network.h"
 #include "worker/network_filter.h"
+#include "worker/network_remover.h"
 #include "worker/resolv_conf.h"
 #include "worker/route_netlink.h"
 
@@ -51,8 +53,9 @@ class IsolatedNetwork {
   static absl::StatusOr<std::unique_ptr<IsolatedNetwork>> Create(Options options);
   ~IsolatedNetwork();
 
-  // A new network, which must go before this object does.
-  //   RESOURCE_EXHAUSTED  `networks_max` are there
+  // A new network, which must go before this object does. Waits for one that has just ended if
+  // those that are there take all numbers.
+  //   RESOURCE_EXHAUSTED  `networks_max` are in use
   absl::StatusOr<std::unique_ptr<SandboxNetwork>> Make();
 
   // resolv.conf for a step that starts now. Also brings the rules up to date with the host's
@@ -65,13 +68,14 @@ class IsolatedNetwork {
  private:
   friend class SandboxNetwork;
 
-  IsolatedNetwork(Options options, UniqueFd subnet_claim, RouteNetlink host, NetworkFilter filter);
+  IsolatedNetwork(Options options, UniqueFd subnet_claim, RouteNetlink host,
+                  RouteNetlink host_of_remover, NetworkFilter filter);
 
   std::string LinkName(int number) const;
   absl::Status CheckPacketsGetOut();
   absl::StatusOr<std::unique_ptr<SandboxNetwork>> MakeNumber(int number);
   absl::Status WaitUntilOperational(const std::string& link);
-  void Release(int number, uint32_t address);
+  void OnRemoved(int number, const absl::Status& status);
   absl::Status ResolveCoordinator() FARM_REQUIRES(peers_mu_);
 
   const Options options_;
@@ -81,8 +85,10 @@ class IsolatedNetwork {
   bool has_default_route_ = false;
 
   Mutex mu_;
+  std::condition_variable changed_;
   RouteNetlink host_ FARM_GUARDED_BY(mu_);
   std::deque<int> free_ FARM_GUARDED_BY(mu_);  // Least recently used first.
+  int ended_ FARM_GUARDED_BY(mu_) = 0;         // Those that the remover has.
 
   Mutex peers_mu_;
   NetworkFilter filter_ FARM_GUARDED_BY(peers_mu_);
@@ -90,10 +96,12 @@ class IsolatedNetwork {
   std::vector<NetworkFilter::Endpoint> loaded_endpoints_ FARM_GUARDED_BY(peers_mu_);
   std::vector<NetworkFilter::Endpoint> endpoints_ FARM_GUARDED_BY(peers_mu_);
   absl::Time resolved_at_ FARM_GUARDED_BY(peers_mu_) = absl::InfinitePast();
+
+  NetworkRemover remover_;  // Last: it ends first.
 };
 
-// One of them. When it goes nothing may run in it any more; its interfaces go, and whatever
-// connections it had are forgotten.
+// One of them. When it goes nothing may run in it any more; soon after its interfaces go, and
+// whatever connections it had are forgotten.
 class SandboxNetwork {
  public:
   ~SandboxNetwork();
@@ -111,7 +119,7 @@ class SandboxNetwork {
   IsolatedNetwork& owner_;
   const int number_;
   const uint32_t address_;
-  const UniqueFd namespace_fd_;
+  UniqueFd namespace_fd_;
 };
 
 }  // namespace farm

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "absl/strings/str_cat.h"
+#include "base/check.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "worker/netlink_call.h"
@@ -135,6 +136,22 @@ absl::Status RouteNetlink::DeleteLink(const std::string& link) {
   request.Fixed<ifinfomsg>().ifi_family = AF_UNSPEC;
   request.Text(IFLA_IFNAME, link);
   return NetlinkCall(*socket_, request.get(), absl::StrCat("deleting ", link));
+}
+
+absl::Status RouteNetlink::SetGroup(const std::string& link, uint32_t group) {
+  Request request(RTM_NEWLINK, 0);
+  request.Fixed<ifinfomsg>().ifi_family = AF_UNSPEC;
+  request.Text(IFLA_IFNAME, link);
+  request.Number(IFLA_GROUP, group);
+  return NetlinkCall(*socket_, request.get(), absl::StrCat("group of ", link));
+}
+
+absl::Status RouteNetlink::DeleteGroup(uint32_t group) {
+  FARM_CHECK(group != 0) << "every interface is in group 0 at first";
+  Request request(RTM_DELLINK, 0);
+  request.Fixed<ifinfomsg>().ifi_family = AF_UNSPEC;
+  request.Number(IFLA_GROUP, group);
+  return NetlinkCall(*socket_, request.get(), absl::StrCat("deleting group ", group));
 }
 
 absl::Status RouteNetlink::AddAddress(const std::string& link, uint32_t address, int prefix_bits) {

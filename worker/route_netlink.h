@@ -15,6 +15,9 @@ struct nlmsghdr;
 
 namespace farm {
 
+// The group of interfaces that are about to be deleted, of all workers of a host.
+inline constexpr uint32_t kEndedLinkGroup = 0x6661726d;  // "farm"
+
 // Links, addresses and routes of one network namespace, by rtnetlink(7). Not safe for concurrent
 // calls. Every call may fail as the kernel does, under the code of ErrnoStatus().
 class RouteNetlink {
@@ -37,6 +40,10 @@ class RouteNetlink {
   absl::StatusOr<bool> IsOperational(const std::string& link);
   // Its other end goes, too. NOT_FOUND if there is none (any more).
   absl::Status DeleteLink(const std::string& link);
+  // The group that an interface is in; 0 until then.
+  absl::Status SetGroup(const std::string& link, uint32_t group);
+  // All of a group and their other ends, in the time that one takes. NOT_FOUND if it is empty.
+  absl::Status DeleteGroup(uint32_t group);
 
   absl::Status AddAddress(const std::string& link, uint32_t address, int prefix_bits);
   absl::Status AddDefaultRoute(uint32_t gateway);
