@@ -44,9 +44,13 @@ std::string Seconds(absl::Duration duration) {
 }
 
 std::string WithThousands(int64_t count) {
-  std::string text = absl::StrCat(count);
-  const size_t first_digit = count < 0 ? 1 : 0;
-  for (size_t i = text.size(); i > first_digit + 3; i -= 3) text.insert(i - 3, ",");
+  const std::string digits = absl::StrCat(count);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    const bool is_first = i == 0 || digits[i - 1] == '-';
+    if (!is_first && (digits.size() - i) % 3 == 0) text.push_back(',');
+    text.push_back(digits[i]);
+  }
   return text;
 }
 

@@ -209,6 +209,7 @@ class Bench:
         (directory / "Dockerfile").write_text(text)
 
     def build(self, builder, directory):
+        os.sync()  # Nobody waits for what another one left to be written.
         return builder.build(str(directory), str(directory / "Dockerfile"))
 
     def floor_of_process(self, workload):
