@@ -3,9 +3,10 @@
 
 Each run of a workload is done by every builder in turn, so that what else the machine does falls on
 all of them; a floor (the least that the kernel lets anybody get away with) is timed in between.
-Results are a table and, with --json, a file. Call it with the directory of optimised programs (bazel
-build --config=release) as --programs. Needs root, busybox-static and, for the peers, the Debian
-packages docker.io and buildah; a peer that is not installed is left out, and said so.
+Results are a table and, with --json, a file; docs/performance.md has those of one day. Call it with
+the directory of optimised programs (bazel build --config=release) as --programs. Needs root,
+busybox-static and, for the peers, the Debian packages docker.io and buildah; a peer that is not
+installed is left out, and said so.
 """
 
 import argparse
@@ -25,7 +26,7 @@ import time
 BASE = "localhost/bench:base"
 CHAIN_SHORT, CHAIN_LONG = 2, 30  # RUN steps; the difference gives the cost of one
 SLEEPERS, SLEEP_SECONDS = 8, 3
-FILES, TREE_BYTES, FILES_PER_DIRECTORY = 20_000, 172_000_000, 100
+FILES_PER_DIRECTORY = 100
 # A client that remembers digests by a file's times does so only once these have settled.
 SETTLE_SECONDS = 2.5
 START_TIMEOUT_SECONDS = 60
@@ -270,11 +271,11 @@ def parallel_stages(bench):
             bench.note("B4", builder.name, bench.build(builder, directory))
 
 
-def make_tree(directory, nonce):
-    """FILES files of TREE_BYTES in all, most of them small, as sources are; none seen before."""
+def make_tree(directory, nonce, files, tree_bytes):
+    """Files of tree_bytes in all, most of them small, as sources are; none seen before."""
     rng = random.Random(1)
-    sizes = [rng.lognormvariate(0, 1.2) for _ in range(FILES)]
-    scale = TREE_BYTES / sum(sizes)
+    sizes = [rng.lognormvariate(0, 1.2) for _ in range(files)]
+    scale = tree_bytes / sum(sizes)
     noise = rng.randbytes(4 << 20)
     tree = directory / "tree"
     for i, weight in enumerate(sizes):
@@ -291,26 +292,37 @@ def make_tree(directory, nonce):
 
 def big_copy(bench):
     """B5: COPY of a large tree; B6: again, nothing changed; B7: one file changed."""
+    copy_tree(bench, ("B5", "B6", "B7"), 20_000, 172_000_000)
+
+
+def huge_copy(bench):
+    """C5 to C7: the same with a tree five times as large."""
+    copy_tree(bench, ("C5", "C6", "C7"), 100_000, 1_000_000_000)
+
+
+def copy_tree(bench, names, files, tree_bytes):
+    cold, same, changed_one = names
     for run in range(bench.runs):
-        directory = bench.context(f"copy{run}", f"FROM {BASE}\nCOPY tree /tree\n")
-        tree = make_tree(directory, bench.unique())
+        directory = bench.context(f"{cold}-{run}", f"FROM {BASE}\nCOPY tree /tree\n")
+        tree = make_tree(directory, bench.unique(), files, tree_bytes)
         os.sync()
         time.sleep(SETTLE_SECONDS)
-        bench.note("B5", "floor", timed(["cp", "-a", str(tree), str(bench.work / f"cp{run}")]))
+        bench.note(cold, "floor", timed(["cp", "-a", str(tree), str(bench.work / f"{cold}{run}")]))
         for builder in bench.builders:
-            bench.note("B5", builder.name, bench.build(builder, directory))
+            bench.note(cold, builder.name, bench.build(builder, directory))
         for _ in range(3):
-            bench.note("B6", "floor",
+            bench.note(same, "floor",
                        timed(["find", str(directory), "-printf", "%s %T@ %C@ %i\n"]))
             for builder in bench.builders:
-                bench.note("B6", builder.name, bench.build(builder, directory))
+                bench.note(same, builder.name, bench.build(builder, directory))
         changed = tree / "d0100" / "f10000"
         with changed.open("ab") as file:
             file.write(b"changed\n")
         time.sleep(SETTLE_SECONDS)
-        bench.note("B7", "floor", timed(["cp", "-al", str(tree), str(bench.work / f"ln{run}")]))
+        bench.note(changed_one, "floor",
+                   timed(["cp", "-al", str(tree), str(bench.work / f"{changed_one}{run}")]))
         for builder in bench.builders:
-            bench.note("B7", builder.name, bench.build(builder, directory))
+            bench.note(changed_one, builder.name, bench.build(builder, directory))
 
 
 def print_version(bench):
@@ -331,6 +343,9 @@ WORKLOADS = {
     "B6": (None, "the same, unchanged", 0.25, "find -printf"),
     "B7": (None, "the same, one file changed", 1.0, "cp -al"),
     "B17": (print_version, "--version", 0.010, "/bin/true"),
+    "C5": (huge_copy, "COPY 100,000 files, cold", 15.0, "cp -a"),
+    "C6": (None, "the same, unchanged", 1.25, "find -printf"),
+    "C7": (None, "the same, one file changed", 5.0, "cp -al"),
 }
 
 
@@ -409,7 +424,7 @@ def parse_arguments():
                         help="directory with farm, farm-coordinator, farm-worker, farm-sandbox")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--workloads", default="B1,B2,B3,B4,B5,B17",
-                        help="comma-separated; B5 brings B6 and B7 [%(default)s]")
+                        help="comma-separated; B5 brings B6 and B7, C5 the like [%(default)s]")
     parser.add_argument("--peers", default="docker,buildah", help="[%(default)s]; none for farm")
     parser.add_argument("--work", type=pathlib.Path, default=None,
                         help="where trees and stores go; its file system is part of the figures")
