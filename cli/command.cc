@@ -73,7 +73,13 @@ absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() const {
   return config;
 }
 
+void CommandContext::SetNote(std::function<void(absl::string_view line)> note) {
+  MutexLock lock(note_mu_);
+  note_ = std::move(note);
+}
+
 void CommandContext::Note(absl::string_view line) {
+  MutexLock lock(note_mu_);
   if (note_ != nullptr) return note_(line);
   err_ << "farm: " << HarmlessText(line) << std::endl;
 }
@@ -86,15 +92,33 @@ absl::StatusOr<std::unique_ptr<LocalFarm>> CommandContext::MakeLocalFarm() {
       [this](absl::string_view line) { Note(line); });
 }
 
+namespace {
+
+// Its worker would find out, too, but it says so in terms of system calls.
+absl::Status CheckMayStart(LocalFarm& local) {
+  if (geteuid() == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<FarmClient> running, local.IfRunning());
+  if (running != nullptr) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      "the local farm needs root, for namespaces and overlay mounts: run the command with sudo, or "
+      "name another farm by --farm");
+}
+
+}  // namespace
+
 absl::StatusOr<FarmClient*> CommandContext::Farm() {
   if (client_ != nullptr) return client_.get();
   ASSIGN_OR_RETURN(const v1::ClientConfig config, LoadConfig());
   if (config.farm().empty()) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<LocalFarm> local, MakeLocalFarm());
+    ASSIGN_OR_RETURN(std::unique_ptr<LocalFarm> local, MakeLocalFarm());
+    RETURN_IF_ERROR(CheckMayStart(*local));
+    worker_guard_.reset();
     ASSIGN_OR_RETURN(client_, local->Ensure());
     is_local_ = true;
+    worker_guard_ = std::make_unique<LocalWorkerGuard>(std::move(local));
     return client_.get();
   }
+  RETURN_IF_ERROR(AsSettingError(ParseAddress(config.farm()).status()));
   absl::string_view path = config.farm();
   if (absl::ConsumePrefix(&path, "unix:")) {
     const absl::Status probe = ProbeSocket(std::string(path));

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "cli/exit_code.h"
 #include "cli/farm_client.h"
 #include "cli/local_farm.h"
@@ -61,7 +62,7 @@ class CommandContext {
   void Note(absl::string_view line);
   // While a picture of a build is on the terminal, it alone writes there. Null: err() again. Not
   // while Farm() is under way.
-  void SetNote(std::function<void(absl::string_view line)> note) { note_ = std::move(note); }
+  void SetNote(std::function<void(absl::string_view line)> note);
 
   // The configuration with what flags and the environment say. If the file names a farm, its token
   // and client certificate are for that one: with another address they are left out. A usage error
@@ -96,11 +97,13 @@ class CommandContext {
   std::ostream& out_;
   std::ostream& err_;
   Clock& clock_;
-  std::function<void(absl::string_view line)> note_;
+  Mutex note_mu_;
+  std::function<void(absl::string_view line)> note_ FARM_GUARDED_BY(note_mu_);
   std::unique_ptr<FarmClient> client_;
   bool is_local_ = false;
   bool is_plain_tcp_ = false;                           // what the client is connected by
   std::vector<std::unique_ptr<FarmClient>> forgotten_;  // others may still hold them
+  std::unique_ptr<LocalWorkerGuard> worker_guard_;      // of the local farm; ends before the others
 };
 
 // An error as a person reads it: the message; if it is about a line of a file, that line too.

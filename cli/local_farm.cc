@@ -304,6 +304,44 @@ absl::Status LocalFarm::EnsureWorker(FarmClient& client) {
   }
 }
 
+absl::Status LocalFarm::ReplaceLostWorker() {
+  if (IsAlive(Program::kWorker) || !IsAlive(Program::kCoordinator)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const UniqueFd lock, TakeLock());
+  ASSIGN_OR_RETURN(const std::unique_ptr<FarmClient> client, IfRunning());
+  if (client == nullptr || IsAlive(Program::kWorker)) return absl::OkStatus();
+  const absl::StatusOr<v1::InfoResponse> info = client->Info(kInfoTimeout);
+  if (!info.ok() || info->stopping() || info->version() != Version()) return absl::OkStatus();
+  note_("local farm: its worker is gone; starting another one");
+  const absl::Status started = EnsureWorker(*client);
+  return absl::IsAborted(started) ? absl::OkStatus() : started;
+}
+
+LocalWorkerGuard::LocalWorkerGuard(std::unique_ptr<LocalFarm> farm, absl::Duration interval)
+    : farm_(std::move(farm)), interval_(interval), thread_([this] { Run(); }) {}
+
+LocalWorkerGuard::~LocalWorkerGuard() {
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void LocalWorkerGuard::Run() {
+  while (true) {
+    {
+      MutexLock lock(mu_);
+      if (!stopping_) lock.WaitFor(changed_, interval_);
+      if (stopping_) return;
+    }
+    const absl::Status replaced = farm_->ReplaceLostWorker();
+    if (replaced.ok()) continue;
+    farm_->Tell(absl::StrCat("local farm: ", replaced.message()));
+    return;  // One that does not start now would not a second later.
+  }
+}
+
 absl::Status LocalFarm::Stop() {
   ASSIGN_OR_RETURN(std::unique_ptr<FarmClient> client, IfRunning());
   absl::StatusOr<v1::InfoResponse> info = absl::NotFoundError("no local farm runs");

@@ -1,15 +1,18 @@
 #ifndef FARM_CLI_LOCAL_FARM_H_
 #define FARM_CLI_LOCAL_FARM_H_
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "cli/farm_client.h"
 
@@ -41,6 +44,7 @@ class LocalFarm {
   LocalFarm(LocalFarmOptions options, Connect connect, Note note);
 
   std::string address() const;  // "unix:/run/farm/farm.sock"
+  void Tell(absl::string_view line) const { note_(line); }
 
   // A client of the running farm, started if need be. A farm of another version that is idle is
   // replaced by ours; one that is stopping is waited for and started again.
@@ -52,6 +56,10 @@ class LocalFarm {
 
   // A client if the farm runs, null if it does not.
   absl::StatusOr<std::unique_ptr<FarmClient>> IfRunning();
+
+  // Starts the worker anew if it is gone, killed say, while the coordinator runs and is not about
+  // to stop. Else nothing. Errors as of Ensure().
+  absl::Status ReplaceLostWorker();
 
   // Stops both programs once the builds under way are done, and waits until they are gone, or
   // another client has started the farm anew. OK if none ran.
@@ -78,6 +86,28 @@ class LocalFarm {
   const LocalFarmOptions options_;
   const Connect connect_;
   const Note note_;
+};
+
+// Looks now and then, on a thread of its own, whether the worker of a local farm is still there,
+// and replaces it if it is not: who waits for a build would wait for ever. Until it is destroyed.
+class LocalWorkerGuard {
+ public:
+  static constexpr absl::Duration kInterval = absl::Seconds(1);
+
+  explicit LocalWorkerGuard(std::unique_ptr<LocalFarm> farm, absl::Duration interval = kInterval);
+  ~LocalWorkerGuard();
+  LocalWorkerGuard(const LocalWorkerGuard&) = delete;
+  LocalWorkerGuard& operator=(const LocalWorkerGuard&) = delete;
+
+ private:
+  void Run();
+
+  const std::unique_ptr<LocalFarm> farm_;
+  const absl::Duration interval_;
+  Mutex mu_;
+  std::condition_variable changed_;
+  bool stopping_ FARM_GUARDED_BY(mu_) = false;
+  std::thread thread_;
 };
 
 // What connecting to a unix socket would give now: OK, NOT_FOUND (no socket), UNAVAILABLE (nobody

@@ -138,6 +138,23 @@ TEST_F(LocalFarmTest, ItIsStartedOnceAndThenUsed) {
   EXPECT_EQ(info.st_mode & 0777, 0700u);
 }
 
+TEST_F(LocalFarmTest, AWorkerThatWasKilledIsReplacedWhileSomebodyWaits) {
+  EXPECT_OK(Farm().Ensure());
+  const LocalWorkerGuard guard(std::make_unique<LocalFarm>(Farm()), absl::Milliseconds(5));
+  ASSERT_OK_AND_ASSIGN(const std::string pid, ReadFile(dir_ / "worker.pid"));
+  ASSERT_EQ(kill(atoi(pid.c_str()), SIGKILL), 0);
+  const absl::Time give_up = absl::Now() + absl::Seconds(20);
+  while (Starts().size() < 3 && absl::Now() < give_up) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_THAT(Starts(), ElementsAre("coordinator started", "worker started", "worker started"));
+}
+
+TEST_F(LocalFarmTest, NoWorkerIsStartedForAFarmThatIsGone) {
+  EXPECT_OK(Farm().Ensure());
+  EXPECT_OK(Farm().Stop());
+  EXPECT_OK(Farm().ReplaceLostWorker());
+  EXPECT_THAT(Starts(), SizeIs(2));
+}
+
 TEST_F(LocalFarmTest, StopWaitsUntilBothProgramsAreGone) {
   EXPECT_OK(Farm().Ensure());
   EXPECT_OK(Farm().Stop());

@@ -56,6 +56,24 @@ TEST_F(StopTest, ABuildThatComesWhileTheFarmEndsForIdlenessIsNotLost) {
   EXPECT_EQ(CountInCoordinatorLog("the shutdown hangs"), 0);
 }
 
+TEST_F(StopTest, ABuildWhoseWorkerIsKilledGoesOnWithAnotherOne) {
+  farm_.Configure("lease_ttl: 3s\n");
+  farm_.FarmOk({"import", BusyboxRootTar(), "base:1"});
+  const std::string log = dir_ / "log";
+  const auto said = [&](const std::string& what) {
+    return absl::StrContains(ReadFile(log).value_or(""), what);
+  };
+  const BackgroundProcess build =
+      farm_.StartFarm({"build", "--progress=plain", Context("lost", "echo begun && sleep 3")}, log);
+  ASSERT_TRUE(WaitUntil([&] { return said("begun"); })) << farm_.Logs();
+  const CommandResult killed =
+      RunShell(absl::StrCat("pkill -9 -f '[f]arm-worker.*", farm_.state_dir(), "'"));
+  ASSERT_EQ(killed.exit_code, 0) << killed.all();
+  EXPECT_TRUE(WaitUntil([&] { return said("built "); }, absl::Minutes(1)))
+      << ReadFile(log).value_or("") << farm_.Logs();
+  EXPECT_TRUE(said("its worker is gone; starting another one"));
+}
+
 TEST_F(StopTest, BuildsAndStopsThatMeetAreBothDone) {
   const int rounds = MomentsOfThisRun(3);
   std::mt19937 random(SeedOfThisRun());
