@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/go_template.h"
 #include "cli/image_listing.h"
+#include "oci/reference.h"
 
 namespace farm {
 namespace {
@@ -123,6 +124,8 @@ int RunInspect(const ImageFlags& flags, CommandContext& context) {
 }
 
 int RunTag(const ImageFlags& flags, CommandContext& context) {
+  const absl::StatusOr<Reference> name = Reference::Parse(flags.tag);
+  if (!name.ok()) return context.Fail(AsUsageError(name.status()));
   v1::TagImageRequest request;
   request.set_source(flags.name);
   request.set_tag(flags.tag);

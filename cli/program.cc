@@ -51,6 +51,14 @@ std::vector<std::string> WithLongNames(const CLI::App& app, std::vector<std::str
   return args;
 }
 
+// "help" as docker has it: "help build" is "build --help".
+std::vector<std::string> WithHelpFlag(std::vector<std::string> args) {
+  if (args.empty() || args.front() != "help") return args;
+  args.erase(args.begin());
+  args.push_back("--help");
+  return args;
+}
+
 }  // namespace
 
 int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ostream& err,
@@ -88,7 +96,7 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
     return kExitDone;
   }
   try {
-    std::vector<std::string> reversed = WithLongNames(app, args);
+    std::vector<std::string> reversed = WithLongNames(app, WithHelpFlag(args));
     std::reverse(reversed.begin(), reversed.end());  // As CLI11 wants them.
     app.parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {

@@ -102,7 +102,7 @@ absl::Status SetPlatform(const std::string& text, v1::Platform& proto) {
 }
 
 absl::StatusOr<std::string> CanonicalName(const std::string& text) {
-  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(text), _ << text);
+  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(text), AsUsageError(_ << text));
   return reference.WithDefaultTag().canonical();
 }
 
@@ -184,7 +184,7 @@ std::string PulledDigest(const Reference& name, const v1::BuiltImage& image,
 int RunPull(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   v1::PullImageRequest request;
   const absl::StatusOr<Reference> reference = Reference::Parse(flags.name);
-  if (!reference.ok()) return context.Fail(reference.status());
+  if (!reference.ok()) return context.Fail(AsUsageError(reference.status()));
   request.set_name(reference->WithDefaultTag().canonical());
   if (!flags.platform.empty()) {
     const absl::Status status = SetPlatform(flags.platform, *request.mutable_platform());
@@ -207,7 +207,7 @@ int RunPull(const TransferFlags& flags, CommandContext& context, Interrupts& int
 
 int RunPush(const TransferFlags& flags, CommandContext& context, Interrupts& interrupts) {
   const absl::StatusOr<Reference> reference = Reference::Parse(flags.name);
-  if (!reference.ok()) return context.Fail(reference.status());
+  if (!reference.ok()) return context.Fail(AsUsageError(reference.status()));
   v1::PushImageRequest request;
   request.set_name(reference->WithDefaultTag().canonical());
   request.set_compression(flags.compression);

@@ -42,6 +42,19 @@ TEST_F(CommandTest, AnUnknownCommandIsAUsageErrorWithASuggestion) {
   EXPECT_THAT(err_.str(), HasSubstr("unknown command: bild; did you mean build?"));
 }
 
+TEST_F(CommandTest, HelpIsACommandToo) {
+  EXPECT_EQ(Run({"help", "build"}), kExitDone);
+  EXPECT_THAT(out_.str(), HasSubstr("--build-arg"));
+}
+
+TEST_F(CommandTest, ANameThatIsNoneIsAUsageError) {
+  for (const std::vector<std::string> &args : {std::vector<std::string>{"tag", "app", "a:b:c"},
+                                               {"pull", "BAD"},
+                                               {"push", "a@sha256:12"}}) {
+    EXPECT_EQ(Run(args), kExitUsage) << args[0];
+  }
+}
+
 TEST_F(CommandTest, AMissingArgumentIsAUsageError) {
   EXPECT_EQ(Run({"build"}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("missing argument: PATH"));
