@@ -104,10 +104,22 @@ void AddProxies(v1::StartBuildRequest& request) {
   }
 }
 
+// As docker's client does: the variable counts as if it were given by --build-arg.
+void AddSourceDateEpoch(v1::StartBuildRequest& request) {
+  constexpr char kName[] = "SOURCE_DATE_EPOCH";
+  if (const char* value = EnvironmentVariable(kName); value != nullptr && value[0] != 0) {
+    request.mutable_build_args()->insert({kName, value});  // Not in place of another one.
+  }
+}
+
 absl::StatusOr<std::vector<BuildOutput>> MakeOutputs(const BuildFlags& flags) {
   std::vector<BuildOutput> outputs;
   for (const std::string& text : flags.outputs) {
     ASSIGN_OR_RETURN(BuildOutput output, ParseBuildOutput(text));
+    if (!outputs.empty() && outputs.front().rewrite_timestamp != output.rewrite_timestamp) {
+      return absl::InvalidArgumentError(
+          "--output: a build makes one image, so rewrite-timestamp must be said of all or of none");
+    }
     outputs.push_back(std::move(output));
   }
   if (outputs.empty() || flags.push || flags.load) outputs.push_back({});
@@ -183,7 +195,11 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
         absl::StrCat("--network: '", flags.network, "' is not one of default, host, none"));
   }
   AddProxies(request);
-  for (const BuildOutput& output : outputs) *request.add_exports() = ExportOf(output);
+  AddSourceDateEpoch(request);
+  for (const BuildOutput& output : outputs) {
+    *request.add_exports() = ExportOf(output);
+    if (output.rewrite_timestamp) request.set_rewrite_timestamps(true);
+  }
   return request;
 }
 
@@ -530,7 +546,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
        "value of an ARG; NAME alone takes the environment's");
   text("--target", flags->target, "STAGE", "stage to build [the last]");
   list("-o,--output", flags->outputs, "DIR|type=...",
-       "image, registry, oci, docker, tar or local, with dest=");
+       "image, registry, oci, docker, tar or local, with dest=, name=, push=, compression=, "
+       "rewrite-timestamp=");
   command.add_flag("--push", flags->push, "push the image to the registry of its name");
   command.add_flag("--load", flags->load, "give the image to docker load");
   command.add_flag("--no-cache", flags->no_cache, "run every step, use no earlier result");

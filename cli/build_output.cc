@@ -273,10 +273,12 @@ absl::StatusOr<BuildOutput> ParseBuildOutput(absl::string_view text) {
         return BadOutput(text, "compression is gzip, zstd or uncompressed");
       }
       output.compression = value;
+    } else if (key == "rewrite-timestamp") {
+      ASSIGN_OR_RETURN(output.rewrite_timestamp, ParseBool(text, key, value));
     } else {
       return BadOutput(text, absl::StrCat("key '", key,
                                           "' is not one of type, dest, name, push, "
-                                          "tar, compression"));
+                                          "tar, compression, rewrite-timestamp"));
     }
   }
   if (!has_type) return BadOutput(text, "type=... is missing");

@@ -29,6 +29,7 @@ struct BuildOutput {
   bool push = false;               // of type=image,push=true: it has a name in the farm, too
   bool as_directory = false;       // kOci: tar=false
   std::string compression;         // "", "gzip", "zstd", "uncompressed"
+  bool rewrite_timestamp = false;  // see StartBuildRequest.rewrite_timestamps
 
   friend bool operator==(const BuildOutput&, const BuildOutput&) = default;
 };

@@ -117,6 +117,44 @@ TEST_F(BuildCommandTest, FlagsBecomeTheRequest) {
   EXPECT_EQ(request.exports(0).kind(), v1::Export::KIND_IMAGE);
 }
 
+TEST_F(BuildCommandTest, SourceDateEpochOfTheEnvironmentIsABuildArgument) {
+  Write("Dockerfile", "FROM scratch\n");
+  farm_.starts = {Success()};
+  setenv("SOURCE_DATE_EPOCH", "5", 1);
+  EXPECT_EQ(Build({}), kExitDone) << err_.str();
+  unsetenv("SOURCE_DATE_EPOCH");
+  ASSERT_THAT(*requests_, SizeIs(1));
+  EXPECT_THAT(requests_->front().build_args(),
+              UnorderedElementsAre(Pair("SOURCE_DATE_EPOCH", "5")));
+  EXPECT_FALSE(requests_->front().rewrite_timestamps());
+}
+
+TEST_F(BuildCommandTest, ABuildArgumentGoesBeforeTheEnvironment) {
+  Write("Dockerfile", "FROM scratch\n");
+  farm_.starts = {Success()};
+  setenv("SOURCE_DATE_EPOCH", "5", 1);
+  EXPECT_EQ(Build({"--build-arg", "SOURCE_DATE_EPOCH=6"}), kExitDone) << err_.str();
+  unsetenv("SOURCE_DATE_EPOCH");
+  ASSERT_THAT(*requests_, SizeIs(1));
+  EXPECT_THAT(requests_->front().build_args(),
+              UnorderedElementsAre(Pair("SOURCE_DATE_EPOCH", "6")));
+}
+
+TEST_F(BuildCommandTest, AnOutputMayAskForRewrittenTimes) {
+  Write("Dockerfile", "FROM scratch\n");
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({"--output", "type=image,rewrite-timestamp=true"}), kExitDone) << err_.str();
+  ASSERT_THAT(*requests_, SizeIs(1));
+  EXPECT_TRUE(requests_->front().rewrite_timestamps());
+}
+
+TEST_F(BuildCommandTest, TimesAreRewrittenForAllOutputsOrForNone) {
+  Write("Dockerfile", "FROM scratch\n");
+  EXPECT_EQ(Build({"--output", "type=image,rewrite-timestamp=true", "--output", "type=image"}),
+            kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("of all or of none"));
+}
+
 TEST_F(BuildCommandTest, QuietPrintsTheImagesIdAlone) {
   Write("Dockerfile", "FROM scratch");
   farm_.starts = {Success()};

@@ -250,6 +250,10 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
     }
   }
   ASSIGN_OR_RETURN(prepared.plan, MakePlan(file, images, options));
+  if (request.rewrite_timestamps() && !prepared.plan.created_max.has_value()) {
+    return absl::InvalidArgumentError(
+        "rewrite-timestamp=true needs a time: give --build-arg SOURCE_DATE_EPOCH=SECONDS");
+  }
   ASSIGN_OR_RETURN(prepared.lint, LintForPlan(file, images, options, {.target_only = true}));
   prepared.lint_status = prepared.lint.ToStatus(file);
   for (const BaseImage& image : prepared.plan.bases) {
@@ -499,18 +503,6 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   });
 }
 
-BuildSession::FoundLayer BuildSession::MadeLayer(const v1::StepResult& result) {
-  FoundLayer made;
-  *made.ref.mutable_diff_id() = result.layer().diff_id();
-  *made.ref.mutable_table() = result.layer().table();
-  *made.ref.add_forms() = result.layer().form();
-  made.here = true;
-  // The result was checked when it came, or when it was found: see CheckResult().
-  made.blob = {.media_type = result.layer().form().media_type(),
-               .digest = *DigestFromProto(result.layer().form().digest())};
-  return made;
-}
-
 void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
   Node& node = nodes_[static_cast<size_t>(index)];
   node.layer = AddLayer(MadeLayer(result));
@@ -624,6 +616,14 @@ void BuildSession::Finish() {
   const ImageConfig config = FinishImageConfig(*plan_, made);
   Image image{.config_bytes = SerializeImageConfig(config), .layers = LayersOf(plan_->result)};
   for (int index : image.layers) image.blobs.push_back(*layer(index).blob);
+  if (!request_.rewrite_timestamps()) return StoreAndExport(image);
+  const int base = BaseOf(*plan_, plan_->result);
+  const size_t kept = base < 0 ? 0 : base_layers_[static_cast<size_t>(base)].size();
+  RewriteTimes(std::move(image), kept, *plan_->created_max,
+               [this](const Image& rewritten) { StoreAndExport(rewritten); });
+}
+
+void BuildSession::StoreAndExport(const Image& image) {
   StoreImage(image, [this, image](v1::BuiltImage built) {
     Export(image, {request_.exports().begin(), request_.exports().end()},
            {request_.tags().begin(), request_.tags().end()}, std::move(built),

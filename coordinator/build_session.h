@@ -96,14 +96,13 @@ class BuildSession final : public ExportSession {
   const PlanStep& ReaderOf(int index) const;
   bool HasRemotesOf(const PlanStep& step) const;
 
-  // A layer that a step has made, as one of the session's.
-  static FoundLayer MadeLayer(const v1::StepResult& result);
   std::vector<int> LayersOf(FileSystemRef file_system) const;
   Digest ChainIdOf(FileSystemRef file_system) const;
   // Of the root that the step runs on: that of a linked layer is empty.
   Digest RootChainIdOf(const PlanStep& step) const;
 
   void Finish();
+  void StoreAndExport(const Image& image);
   void StoreImage(const Image& image, std::function<void(v1::BuiltImage)> then);
 
   const v1::StartBuildRequest request_;

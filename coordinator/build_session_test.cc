@@ -22,6 +22,7 @@
 #include "coordinator/image_sessions.h"
 #include "coordinator/session_table.h"
 #include "coordinator/store_collector.h"
+#include "oci/image_config.h"
 #include "oci/testing/fake_registry.h"
 
 namespace farm {
@@ -144,6 +145,9 @@ class ScriptedWorker {
     } else if (identity.has_fetch_git()) {
       what = "CHECKOUT " + identity.fetch_git().commit();
       entries = {File("src", identity.fetch_git().commit())};
+    } else if (identity.has_rewrite_times()) {
+      what = absl::StrCat("REWRITE ", identity.rewrite_times().latest());
+      entries = {File("rewritten", identity.rewrite_times().diff_id())};
     } else if (identity.has_compress()) {
       what = "COMPRESS";
       v1::Descriptor& blob = *result.mutable_blob();
@@ -826,6 +830,37 @@ TEST_F(BuildSessionTest, SourceDateEpochIsTheLatestTimeOfTheImage) {
   const v1::BuildFinished done = Build(request);
   EXPECT_FALSE(done.has_error()) << done.error().message();
   EXPECT_THAT(ConfigOf(done), HasSubstr("\"created\":\"1970-01-01T00:00:00Z\""));
+}
+
+TEST_F(BuildSessionTest, TimesOfTheBuildsOwnLayersAreRewritten) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\nRUN two\n");
+  request.add_tags("base");
+  const v1::BuildFinished base = Build(request);
+  request = Request("FROM base\nRUN three\n");
+  request.add_tags("app");
+  request.set_rewrite_timestamps(true);
+  (*request.mutable_build_args())["SOURCE_DATE_EPOCH"] = "7";
+  const v1::BuildFinished done = Build(request);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("three", "REWRITE 7"));
+  ASSERT_OK_AND_ASSIGN(const ImageConfig below, ParseImageConfig(ConfigOf(base)));
+  ASSERT_OK_AND_ASSIGN(const ImageConfig config, ParseImageConfig(ConfigOf(done)));
+  ASSERT_EQ(config.diff_ids.size(), 3u);
+  EXPECT_EQ(config.diff_ids[0], below.diff_ids[0]);
+  EXPECT_EQ(config.diff_ids[1], below.diff_ids[1]);
+  // The manifest names the layers that the config does.
+  const std::string manifest = *GetBytes(blobs_, *DigestFromProto(done.image().manifest()));
+  for (const std::string& diff_id : config.diff_ids) EXPECT_THAT(manifest, HasSubstr(diff_id));
+  // Again nothing runs.
+  EXPECT_EQ(Build(request).image().manifest().hash(), done.image().manifest().hash());
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, RewritingTimesNeedsATimeBeforeAnythingRuns) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.set_rewrite_timestamps(true);
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("needs a time"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
 }
 
 TEST_F(BuildSessionTest, PushCompressesAndPushesEachLayer) {

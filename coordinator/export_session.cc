@@ -191,6 +191,59 @@ void ExportSession::PrepareForms(Image image, const std::string& compression,
   });
 }
 
+ExportSession::FoundLayer ExportSession::MadeLayer(const v1::StepResult& result) {
+  FoundLayer made;
+  *made.ref.mutable_diff_id() = result.layer().diff_id();
+  *made.ref.mutable_table() = result.layer().table();
+  *made.ref.add_forms() = result.layer().form();
+  made.here = true;
+  // The result was checked when it came, or when it was found: see CheckResult().
+  made.blob = {.media_type = result.layer().form().media_type(),
+               .digest = *DigestFromProto(result.layer().form().digest())};
+  return made;
+}
+
+void ExportSession::RewriteTimes(Image image, size_t kept, absl::Time latest,
+                                 std::function<void(const Image& rewritten)> then) {
+  auto shared = std::make_shared<Image>(std::move(image));
+  auto gather = std::make_shared<Gather>(
+      static_cast<int>(shared->layers.size() - kept), [this, shared, then](absl::Status status) {
+        if (!status.ok()) return Fail(status);
+        absl::StatusOr<ImageConfig> config = ParseImageConfig(shared->config_bytes);
+        if (!config.ok()) return Fail(config.status());
+        config->diff_ids.clear();
+        for (int index : shared->layers) {
+          config->diff_ids.push_back(absl::StrCat("sha256:", layer(index).ref.diff_id().hash()));
+        }
+        shared->config_bytes = SerializeImageConfig(*config);
+        // A name is given only to what survives a power cut.
+        WhenPublished([shared, then] { then(*shared); });
+      });
+  for (size_t i = kept; i < shared->layers.size(); ++i) {
+    const v1::LayerRef& ref = layer(shared->layers[i]).ref;
+    v1::StepSpec spec;
+    *spec.mutable_identity()->mutable_platform() = farm_.platform;
+    v1::RewriteTimesOperation& rewrite = *spec.mutable_identity()->mutable_rewrite_times();
+    rewrite.set_diff_id(absl::StrCat("sha256:", ref.diff_id().hash()));
+    rewrite.set_latest(absl::ToUnixSeconds(latest));
+    *spec.mutable_inputs()->add_root() = ref;
+    spec.mutable_execution()->set_name("rewrite timestamps");
+    const Digest key = ComputeStepKey(spec.identity(), Digest()).digest;
+    StepRun run;
+    run.step = AddStep(
+        absl::StrCat("[export] rewrite timestamps of layer ", ref.diff_id().hash().substr(0, 12)));
+    run.request = {.domain = domain(), .build = id(), .key = key, .spec = std::move(spec)};
+    RunStep(std::move(run), [this, shared, gather, i](absl::StatusOr<StepDone> done) {
+      if (done.ok()) {
+        const int index = AddLayer(MadeLayer(done->result));
+        shared->layers[i] = index;
+        shared->blobs[i] = *layer(index).blob;
+      }
+      gather->Done(done.status());
+    });
+  }
+}
+
 void ExportSession::Compress(int index, const std::string& compression_id,
                              std::function<void(absl::StatusOr<Descriptor>)> then) {
   v1::StepSpec spec;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "coordinator/session.h"
 #include "oci/image_config.h"
 #include "oci/manifest.h"
@@ -27,6 +28,15 @@ class ExportSession : public Session {
     std::vector<int> layers;
     std::vector<Descriptor> blobs;
   };
+
+  // A layer that a step has made, as one of the session's.
+  static FoundLayer MadeLayer(const v1::StepResult& result);
+
+  // Replaces the layers of `image` from index `kept` on by ones in which no file has a time later
+  // than `latest`. `then` gets the image with their blobs and diffIDs, all durable; an error ends
+  // the session.
+  void RewriteTimes(Image image, size_t kept, absl::Time latest,
+                    std::function<void(const Image& rewritten)> then);
 
   // Manifest for `image`: `blobs` and the config.
   static Manifest ManifestFor(const Image& image);

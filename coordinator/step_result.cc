@@ -23,6 +23,7 @@ Output OutputOf(const v1::StepIdentity& identity) {
     case v1::StepIdentity::kUnpack:
     case v1::StepIdentity::kFetchFile:
     case v1::StepIdentity::kFetchGit:
+    case v1::StepIdentity::kRewriteTimes:
       return Output::kLayer;
     case v1::StepIdentity::kResolveGit:
       return Output::kCommit;

@@ -213,6 +213,13 @@ void AddOperation(const v1::StepIdentity& identity, const Digest& parent, KeyBui
               absl::StrCat(flatten.diff_ids_size(), " layers"));
       return;
     }
+    case v1::StepIdentity::kRewriteTimes: {
+      const v1::RewriteTimesOperation& rewrite = identity.rewrite_times();
+      key.Add("diffID", Encoder().Text(rewrite.diff_id()), rewrite.diff_id());
+      key.Add("latest", Encoder().Text(absl::StrCat(rewrite.latest())),
+              absl::StrCat(rewrite.latest()));
+      return;
+    }
     case v1::StepIdentity::kFetchFile: {
       const v1::FetchFileOperation& fetch = identity.fetch_file();
       // A file whose content is known is that file, wherever it lies.
@@ -262,6 +269,8 @@ absl::string_view OperationName(const v1::StepIdentity& identity) {
       return "push";
     case v1::StepIdentity::kFlatten:
       return "flatten";
+    case v1::StepIdentity::kRewriteTimes:
+      return "rewrite times";
     case v1::StepIdentity::kFetchFile:
       return "fetch file";
     case v1::StepIdentity::kResolveGit:

@@ -68,6 +68,13 @@ v1::StepIdentity PushStep() {
   return identity;
 }
 
+v1::StepIdentity RewriteTimesStep() {
+  v1::StepIdentity identity = RunStep();
+  identity.mutable_rewrite_times()->set_diff_id("sha256:aa");
+  identity.mutable_rewrite_times()->set_latest(1);
+  return identity;
+}
+
 v1::StepIdentity FlattenStep() {
   v1::StepIdentity identity = RunStep();
   identity.mutable_flatten()->add_diff_ids("sha256:aa");
@@ -239,6 +246,10 @@ TEST(StepKeyTest, EachFieldOfEachOperationChangesTheKey) {
       {"mount from", PushStep, [](auto& id) { id.mutable_push()->set_mount_from("other"); }},
       {"flatten order", FlattenStep,
        [](auto& id) { id.mutable_flatten()->mutable_diff_ids()->SwapElements(0, 1); }},
+      {"rewritten layer", RewriteTimesStep,
+       [](auto& id) { id.mutable_rewrite_times()->set_diff_id("sha256:bb"); }},
+      {"latest time", RewriteTimesStep,
+       [](auto& id) { id.mutable_rewrite_times()->set_latest(2); }},
       {"flatten more", FlattenStep, [](auto& id) { id.mutable_flatten()->add_diff_ids(""); }},
       {"operation", CopyStep, [](auto& id) { *id.mutable_make_directory() = {}; }},
   };

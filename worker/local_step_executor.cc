@@ -7,6 +7,7 @@
 #include "worker/git_steps.h"
 #include "worker/make_directory_step.h"
 #include "worker/push_step.h"
+#include "worker/rewrite_times_step.h"
 #include "worker/run_step.h"
 #include "worker/unpack_step.h"
 
@@ -28,6 +29,8 @@ absl::StatusOr<v1::StepResult> LocalStepExecutor::Execute(const StepRun& run) {
       return ExecutePush(tools_, run);
     case v1::StepIdentity::kFlatten:
       return ExecuteFlatten(tools_, run);
+    case v1::StepIdentity::kRewriteTimes:
+      return ExecuteRewriteTimes(tools_, run);
     case v1::StepIdentity::kFetchFile:
       return ExecuteFetchFile(tools_, run);
     case v1::StepIdentity::kResolveGit:

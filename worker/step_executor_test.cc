@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -764,6 +765,42 @@ TEST_F(StepTest, CompressedFormDecompressesToTheLayer) {
   }
   compress.set_compression("rot13");
   EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(StepTest, RewrittenLayerHasNoLaterTimeAndIsElseTheSame) {
+  const v1::LayerRef layer = world_.MakeLayer([](const ScratchDirectory& dir) {
+    dir.Directory("sub");
+    dir.File("sub/file", "content");
+    dir.File("old", "old");
+    dir.HardLink("hard", "old");
+    dir.Symlink("soft", "old");
+    dir.SetMtime("old", absl::FromUnixSeconds(1000));
+  });
+  v1::StepSpec spec = RunSpec({layer});
+  v1::RewriteTimesOperation& rewrite = *spec.mutable_identity()->mutable_rewrite_times();
+  rewrite.set_diff_id("sha256:" + layer.diff_id().hash());
+  rewrite.set_latest(absl::ToUnixSeconds(absl::Now()) + 1000);  // Nothing is later.
+  ASSERT_OK_AND_ASSIGN(const v1::StepResult same, world_.Execute(spec));
+  EXPECT_EQ(same.layer().diff_id().hash(), layer.diff_id().hash());
+  EXPECT_EQ(same.layer().table().hash(), layer.table().hash());
+
+  rewrite.set_latest(2000);
+  result_ = world_.Execute(spec);
+  ASSERT_OK(result_);
+  const Table table = ResultTable();
+  const Table before =
+      Table::Decode(GetBytes(world_.blobs(), DigestFromProto(layer.table()).value()).value())
+          .value();
+  ASSERT_EQ(table.size(), before.size());
+  for (size_t i = 0; i < table.size(); ++i) {
+    TableEntry expected = before.entries()[i];
+    expected.mtime = std::min(expected.mtime, absl::FromUnixSeconds(2000));
+    EXPECT_EQ(table.entries()[i], expected) << expected.path;
+  }
+  EXPECT_EQ(table.Find("old")->mtime, absl::FromUnixSeconds(1000));
+  // The tar says the same as the table: it is checked where it is unpacked.
+  const int root = world_.Mount({StepWorld::RefOf(*result_)});
+  EXPECT_EQ(Describe(root, "sub/file"), "file 644 0:0 content");
 }
 
 TEST_F(StepTest, FlattenedRootIsOneTar) {
