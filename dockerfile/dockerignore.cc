@@ -56,6 +56,7 @@ absl::Status DockerIgnore::Add(absl::string_view line, bool rooted,
   absl::StatusOr<GlobPattern> glob = GlobPattern::Parse(clean, {.double_star = true});
   if (!glob.ok()) return ErrorAt(position, glob.status().message(), line);
   pattern.glob = *std::move(glob);
+  pattern.text = clean;
   // Not what "**/" says elsewhere: "**b" is each path that ends in b, "ab" included.
   if (absl::StartsWith(clean, "**") && clean.find_first_of("*?[]\\", 2) == std::string::npos) {
     pattern.is_suffix = true;
@@ -64,6 +65,14 @@ absl::Status DockerIgnore::Add(absl::string_view line, bool rooted,
   has_exceptions_ |= pattern.exception;
   patterns_.push_back(std::move(pattern));
   return absl::OkStatus();
+}
+
+std::vector<std::string> DockerIgnore::Patterns() const {
+  std::vector<std::string> lines;
+  for (const Pattern& pattern : patterns_) {
+    lines.push_back(absl::StrCat(pattern.exception ? "!" : "", pattern.text));
+  }
+  return lines;
 }
 
 DockerIgnore::Verdict DockerIgnore::Judge(absl::string_view path, const Verdict& parent) const {

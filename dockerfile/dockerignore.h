@@ -59,12 +59,16 @@ class DockerIgnore {
   // Whether `path`, relative and clean, is ignored. Looks at each of its directories anew.
   bool Ignores(absl::string_view path) const;
 
+  // Lines that FromPatterns() reads as these.
+  std::vector<std::string> Patterns() const;
+
   // Whether there is a `!`.
   bool has_exceptions() const { return has_exceptions_; }
 
  private:
   struct Pattern {
     bool exception = false;
+    std::string text;  // Clean, without `!`.
     // The pattern begins with ** and has no other special character: it is a suffix.
     bool is_suffix = false;
     std::string suffix;

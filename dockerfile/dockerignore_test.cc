@@ -182,6 +182,16 @@ TEST(DockerIgnoreTest, AVerdictSaysHowManyComparisonsItTook) {
   EXPECT_LE(verdict.steps, 9u);  // A star, a letter and the end, on three letters.
 }
 
+TEST(DockerIgnoreTest, ItsPatternsReadAloneMeanTheSame) {
+  ASSERT_OK_AND_ASSIGN(const DockerIgnore ignore,
+                       DockerIgnore::Parse("i", "# no\n/a\n b/ \n! /b/keep\n**.o\n"));
+  EXPECT_EQ(ignore.Patterns(), (std::vector<std::string>{"a", "b", "!b/keep", "**.o"}));
+  ASSERT_OK_AND_ASSIGN(const DockerIgnore again, DockerIgnore::FromPatterns(ignore.Patterns()));
+  for (const char* path : {"a", "a/x", "b/x", "b/keep", "c/d.o", "c"}) {
+    EXPECT_EQ(again.Ignores(path), ignore.Ignores(path)) << path;
+  }
+}
+
 TEST(DockerIgnoreTest, FromPatternsHasNoComments) {
   ASSERT_OK_AND_ASSIGN(const DockerIgnore ignore, DockerIgnore::FromPatterns({"#a", "*.c"}));
   EXPECT_TRUE(ignore.Ignores("#a"));

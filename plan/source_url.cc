@@ -173,6 +173,20 @@ GitTransport TransportOf(absl::string_view source) {
 
 }  // namespace
 
+absl::string_view TransportProblem(GitTransport transport) {
+  switch (transport) {
+    case GitTransport::kHttp:
+      break;
+    case GitTransport::kSsh:
+      return "a repository over ssh needs an ssh agent, and this farm passes none on; name it by "
+             "its https URL";
+    case GitTransport::kGit:
+      return "git:// shows neither who answers nor that what comes is unchanged; name the "
+             "repository by its https URL";
+  }
+  return "";
+}
+
 bool IsHttpUrl(absl::string_view source) {
   return absl::StartsWith(source, "http://") || absl::StartsWith(source, "https://");
 }

@@ -28,6 +28,9 @@ std::string FileNameOfUrl(absl::string_view url);
 
 enum class GitTransport { kHttp, kSsh, kGit };
 
+// Why no worker gets to a repository by `transport`, for after its name; "" if one does.
+absl::string_view TransportProblem(GitTransport transport);
+
 // "REMOTE#REF:SUBDIR", or "REMOTE?ref=REF&subdir=SUBDIR" with any of: ref, branch, tag, subdir,
 // checksum or commit, keep-git-dir.
 struct GitReference {
