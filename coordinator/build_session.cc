@@ -23,6 +23,7 @@
 #include "plan/planner.h"
 #include "plan/platform_proto.h"
 #include "plan/resolve_sources.h"
+#include "plan/source_url.h"
 
 namespace farm {
 namespace {
@@ -70,23 +71,9 @@ std::vector<std::string> Explain(Publisher& publisher, const std::string& domain
 // Where a repository is that no worker gets to.
 absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
   if (remote.kind != RemoteSource::Kind::kGit) return absl::OkStatus();
-  switch (remote.git.transport) {
-    case GitTransport::kHttp:
-      return absl::OkStatus();
-    case GitTransport::kSsh:
-      return ErrorAt(
-          step.position,
-          absl::StrCat("ADD ", RedactUrls(remote.url),
-                       ": a repository over ssh needs an ssh agent, and this farm passes "
-                       "none on; name it by its https URL"),
-          step.source_line);
-    case GitTransport::kGit:
-      break;
-  }
-  return ErrorAt(step.position,
-                 absl::StrCat("ADD ", RedactUrls(remote.url),
-                              ": git:// shows neither who answers nor that what comes is "
-                              "unchanged; name the repository by its https URL"),
+  const absl::string_view problem = TransportProblem(remote.git.transport);
+  if (problem.empty()) return absl::OkStatus();
+  return ErrorAt(step.position, absl::StrCat("ADD ", RedactUrls(remote.url), ": ", problem),
                  step.source_line);
 }
 
@@ -203,6 +190,12 @@ void BuildSession::Start() {
           absl::StrCat("invalid tag \"", tag, "\": a tag has no digest")));
     }
   }
+  if (request_.context_url().empty()) return StartPreparing();
+  if (const absl::Status added = AddContextSteps(); !added.ok()) return Fail(added);
+  FetchContext();
+}
+
+void BuildSession::StartPreparing() {
   BlockingOn(
       farm_.slow_pool,
       [&farm = farm_, domain = domain(), request = request_, lookups = PoolSteps(*this),
@@ -275,6 +268,10 @@ void BuildSession::OnPrepared(Prepared prepared) {
   if (!prepared.lint_status.ok()) return Fail(prepared.lint_status);
   AddRemoteSteps();
   AddPlanSteps();
+  StartSteps();
+}
+
+void BuildSession::StartSteps() {
   AddBaseLayers();
   FetchRemotes();
   Advance();
@@ -328,6 +325,10 @@ std::vector<int> BuildSession::LayersOf(FileSystemRef file_system) const {
   if (file_system.kind == FileSystemRef::Kind::kRemote) {
     return {remotes_[static_cast<size_t>(file_system.index)].layer};
   }
+  if (file_system.kind == FileSystemRef::Kind::kContext) {
+    if (!context_.has_value() || context_->layer < 0) return {};
+    return {context_->layer};
+  }
   std::vector<int> indexes;
   if (const int base = BaseOf(*plan_, file_system); base >= 0) {
     indexes = base_layers_[static_cast<size_t>(base)];
@@ -367,11 +368,8 @@ void BuildSession::MakeKey(int index) {
     std::vector<std::vector<Digest>> tables;  // of each source; the context has one
     for (const SourceRequest& request : step.sources) {
       std::vector<Digest>& of_source = tables.emplace_back();
-      if (request.from.kind == FileSystemRef::Kind::kContext) {
-        if (request_.has_context_table()) {
-          of_source.push_back(*DigestFromProto(request_.context_table()));
-        }
-        continue;
+      if (request.from.kind == FileSystemRef::Kind::kContext && request_.has_context_table()) {
+        of_source.push_back(*DigestFromProto(request_.context_table()));
       }
       for (int layer_index : LayersOf(request.from)) {
         of_source.push_back(*DigestFromProto(layer(layer_index).ref.table()));
@@ -379,8 +377,9 @@ void BuildSession::MakeKey(int index) {
     }
     Blocking(
         [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
-         parent = RootChainIdOf(step), aliases = AliasesOf(request_, step), cancel = cancel_,
-         lookup = !request_.no_cache(), explain = request_.explain()]() -> absl::StatusOr<Keyed> {
+         has_table = request_.has_context_table(), parent = RootChainIdOf(step),
+         aliases = AliasesOf(request_, step), cancel = cancel_, lookup = !request_.no_cache(),
+         explain = request_.explain()]() -> absl::StatusOr<Keyed> {
           const PlanStep& step = plan->steps[static_cast<size_t>(index)];
           Keyed keyed{.identity = step.identity};
           std::vector<Table> selections;
@@ -388,8 +387,8 @@ void BuildSession::MakeKey(int index) {
             std::vector<std::shared_ptr<const Table>> held;
             std::vector<const Table*> sources;
             for (size_t i = 0; i < tables.size(); ++i) {
-              const bool is_context = step.sources[i].from.kind == FileSystemRef::Kind::kContext;
-              if (is_context && tables[i].size() == 1) {
+              // A context's table is complete, a layer's may lack directories.
+              if (has_table && step.sources[i].from.kind == FileSystemRef::Kind::kContext) {
                 ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Get(tables[i][0]));
               } else {
                 ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Merged(tables[i]));
@@ -486,11 +485,12 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   }
   for (const SourceRequest& copy : step.sources) {
     v1::CopySource& source = *inputs.add_sources();
-    if (copy.from.kind == FileSystemRef::Kind::kContext) {
+    const std::vector<int> copied = LayersOf(copy.from);
+    if (copy.from.kind == FileSystemRef::Kind::kContext && copied.empty()) {
       *source.mutable_context_table() = request_.context_table();
     } else {
       source.mutable_layers();
-      for (int layer_index : LayersOf(copy.from)) {
+      for (int layer_index : copied) {
         *source.mutable_layers()->add_layers() = layer(layer_index).ref;
       }
     }
@@ -513,11 +513,9 @@ void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
 }
 
 void BuildSession::OnStepError(int index, const absl::Status& error) {
-  const bool lost_blob =
-      absl::IsNotFound(error) || absl::IsDataLoss(error) || absl::IsFailedPrecondition(error);
   const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
   const int id = nodes_[static_cast<size_t>(index)].step;
-  if (!lost_blob || PositionOf(error).has_value() || restarts_ >= kRestartsMax) {
+  if (!MayRestart(error)) {
     return Fail(PositionOf(error).has_value()
                     ? error
                     : Annotate(error, absl::StrCat(step.position.ToString(), ": ", step.name)),
@@ -536,14 +534,40 @@ void BuildSession::OnStepError(int index, const absl::Status& error) {
       });
 }
 
+bool BuildSession::MayRestart(const absl::Status& error) const {
+  const bool lost_blob =
+      absl::IsNotFound(error) || absl::IsDataLoss(error) || absl::IsFailedPrecondition(error);
+  return lost_blob && !PositionOf(error).has_value() && restarts_ < kRestartsMax;
+}
+
+void BuildSession::OnContextError(const absl::Status& error, int step, int layer) {
+  if (!MayRestart(error)) {
+    return Fail(PositionOf(error).has_value() ? error : ContextError(error), step);
+  }
+  LogWarning("blobs are lost", {{"build", id()}, {"error", LogText(error)}});
+  const int generation = generation_;
+  Blocking(
+      [&farm = farm_, is_damaged = absl::IsDataLoss(error), blobs = BlobsOf({layer})] {
+        if (is_damaged) PutAsideDamaged(farm, blobs, std::nullopt);
+        return true;
+      },
+      [this, generation](bool) {
+        if (generation == generation_) Restart();
+      });
+}
+
 std::vector<Digest> BuildSession::BlobsRead(const PlanStep& step) const {
   std::vector<int> indexes = step.link ? std::vector<int>() : LayersOf(step.parent);
   for (const SourceRequest& source : step.sources) {
     const std::vector<int> more = LayersOf(source.from);
     indexes.insert(indexes.end(), more.begin(), more.end());
   }
+  return BlobsOf(indexes);
+}
+
+std::vector<Digest> BuildSession::BlobsOf(const std::vector<int>& layer_indexes) const {
   std::vector<Digest> blobs;
-  for (int index : indexes) {
+  for (int index : layer_indexes) {
     const v1::LayerRef& ref = layers()[static_cast<size_t>(index)].ref;
     if (const auto table = DigestFromProto(ref.table()); table.ok()) blobs.push_back(*table);
     for (const v1::Descriptor& form : ref.forms()) {
@@ -604,9 +628,9 @@ void BuildSession::Restart() {
         bases_ = *std::move(bases);
         ForgetLayers();
         for (Node& node : nodes_) node = {.step = node.step};
-        AddBaseLayers();
-        FetchRemotes();
-        Advance();
+        // A context from a URL is fetched again, too, and then leads to the rest.
+        if (context_.has_value()) return FetchContext();
+        StartSteps();
       });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coordinator/base_resolver.h"
+#include "coordinator/context_dockerfile.h"
 #include "coordinator/export_session.h"
 #include "dockerfile/lint.h"
 #include "plan/finish_image.h"
@@ -22,6 +23,9 @@ namespace farm {
 // A step is `waiting -> keyed -> done`. It is keyed once all that it reads is done, since its key
 // is made of content; then it is a hit, or it runs. What a base image holds is fetched only when a
 // step must run on it or copies from it.
+//
+// A context from a URL comes first: it is fetched by a step as ADD's sources are, its Dockerfile is
+// read, and then it is one more layer that steps copy from.
 class BuildSession final : public ExportSession {
  public:
   BuildSession(FarmContext& farm, Options options, v1::StartBuildRequest request);
@@ -50,6 +54,19 @@ class BuildSession final : public ExportSession {
     int resolve = 0;  // and of the one that asks which commit it is; 0 if none does
     int layer = -1;   // Session's index, once it is here
   };
+  // The context of StartBuildRequest.context_url.
+  struct FetchedContext {
+    RemoteSource source;
+    Remote fetch;
+    std::optional<v1::GitCommit> commit;  // that the reference is, asked for once in a build
+    int unpack_step = 0;                  // Session's ids; 0 as long as there are none
+    int read_step = 0;
+    int ignore_step = 0;
+    bool was_read = false;            // the Dockerfile is in request_
+    std::vector<std::string> ignore;  // patterns of its .dockerignore
+    int layer = -1;                   // what steps copy from; -1: not here, or a lone Dockerfile
+    std::optional<Digest> content;    // of that layer when it came first
+  };
   // What the pool finds out of a step whose inputs are done.
   struct Keyed {
     v1::StepIdentity identity;
@@ -62,6 +79,7 @@ class BuildSession final : public ExportSession {
   static absl::StatusOr<Prepared> Prepare(FarmContext& farm, const std::string& domain,
                                           const v1::StartBuildRequest& request,
                                           const PoolSteps& lookups, CancelToken& cancel);
+  void StartPreparing();
   void OnPrepared(Prepared prepared);
   void AddBaseLayers();
   void AddPlanSteps();
@@ -77,13 +95,43 @@ class BuildSession final : public ExportSession {
   void OnStepError(int index, const absl::Status& error);
   // Blobs of the layers that the step reads; the context's table, if it reads that.
   std::vector<Digest> BlobsRead(const PlanStep& step) const;
+  std::vector<Digest> BlobsOf(const std::vector<int>& layer_indexes) const;
   std::optional<Digest> ContextRead(const PlanStep& step) const;
   void RestartIfContextIsComplete(int index);
+  bool MayRestart(const absl::Status& error) const;
   void Restart();
+  // Begins with the plan's steps, once all that precedes them is known (again).
+  void StartSteps();
 
-  // In build_session_sources.cc: what ADD reads from the network.
+  // In build_session_context.cc: a context from a URL, until it is a layer. Each leads to the next;
+  // FetchContext() is called again after a restart.
+  absl::Status AddContextSteps();
+  void FetchContext();
+  void UnpackContext();
+  void ReadDockerfile(int tree);
+  // `layer` holds the files alone, `tree` the context.
+  void ReadDockerfileOf(int layer, int tree, const DockerfilePaths& paths);
+  void OnDockerfileRead(int tree, const ContextDockerfile& read);
+  void IgnoreFiles(int tree);
+  void OnContextReady(int layer);
+  void OnContextKnown(int layer, const Digest& content);
+  // Copies what `request` names in the layer `from` into a layer of its own.
+  void CopyFromContext(int step, SourceRequest request, int from,
+                       std::function<void(int layer)> then);
+  void RunContextCopy(int step, Keyed keyed, int from, std::function<void(int layer)> then);
+  void OnContextError(const absl::Status& error, int step, int layer);
+  absl::Status ContextError(const absl::Status& error) const;
+  Digest TableOf(int layer_index) const;
+
+  // In build_session_sources.cc: what ADD reads from the network, and the context's URL, which has
+  // an index of its own.
+  static constexpr int kContextRemote = -1;
+  const RemoteSource& SourceOf(int index) const;
+  Remote& RemoteOf(int index);
   void AddRemoteSteps();
+  void AddRemoteStep(int index, int line);
   void FetchRemotes();
+  void FetchRemote(int index);
   void FetchFile(int index);
   void RunFetchFile(int index, StepKey key, const std::optional<v1::ActionRecord>& known);
   void ResolveGit(int index);
@@ -105,7 +153,8 @@ class BuildSession final : public ExportSession {
   void StoreAndExport(const Image& image);
   void StoreImage(const Image& image, std::function<void(v1::BuiltImage)> then);
 
-  const v1::StartBuildRequest request_;
+  v1::StartBuildRequest request_;  // as it came; a context from a URL adds its Dockerfile
+  std::optional<FetchedContext> context_;
   std::shared_ptr<const Plan> plan_;  // read by the pool, too
   std::vector<ResolvedBase> bases_;
   std::vector<std::vector<int>> base_layers_;

@@ -1,6 +1,7 @@
-// What ADD reads from the network, as far as a build knows of it: which steps fetch it, and under
-// which keys. A file is asked for at each build, and comes only if it is another one; a reference
-// is asked for at each build, too, and the files of a commit are fetched once.
+// What ADD, or a context that is a URL, reads from the network, as far as a build knows of it:
+// which steps fetch it, and under which keys. A file is asked for at each build, and comes only if
+// it is another one; a reference is asked for at each build, too, and the files of a commit are
+// fetched once.
 #include <algorithm>
 #include <utility>
 
@@ -32,33 +33,51 @@ v1::StepIdentity FileIdentity(const RemoteSource& remote) {
 
 }  // namespace
 
+const RemoteSource& BuildSession::SourceOf(int index) const {
+  return index == kContextRemote ? context_->source : plan_->remotes[static_cast<size_t>(index)];
+}
+
+BuildSession::Remote& BuildSession::RemoteOf(int index) {
+  return index == kContextRemote ? context_->fetch : remotes_[static_cast<size_t>(index)];
+}
+
 void BuildSession::AddRemoteSteps() {
-  for (const RemoteSource& remote : plan_->remotes) {
-    Remote& added = remotes_.emplace_back();
-    const int line = ReaderOf(static_cast<int>(remotes_.size()) - 1).position.line;
-    const std::string shown = RedactUrls(remote.url);
-    std::vector<int> deps;
-    if (remote.kind == RemoteSource::Kind::kGit && !IsPinned(remote)) {
-      added.resolve = AddStep(absl::StrCat("[internal] resolve ", shown), {}, line);
-      deps.push_back(added.resolve);
-    }
-    added.step = AddStep(absl::StrCat("[internal] fetch ", shown), deps, line);
+  for (int index = 0; index < static_cast<int>(plan_->remotes.size()); ++index) {
+    remotes_.emplace_back();
+    AddRemoteStep(index, ReaderOf(index).position.line);
   }
 }
 
+void BuildSession::AddRemoteStep(int index, int line) {
+  const RemoteSource& source = SourceOf(index);
+  Remote& remote = RemoteOf(index);
+  const std::string shown = RedactUrls(source.url);
+  std::vector<int> deps;
+  if (source.kind == RemoteSource::Kind::kGit && !IsPinned(source)) {
+    remote.resolve = AddStep(absl::StrCat("[internal] resolve ", shown), {}, line);
+    deps.push_back(remote.resolve);
+  }
+  remote.step = AddStep(absl::StrCat("[internal] fetch ", shown), deps, line);
+}
+
 void BuildSession::FetchRemotes() {
-  for (int index = 0; index < static_cast<int>(remotes_.size()); ++index) {
-    const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
-    remotes_[static_cast<size_t>(index)].layer = -1;
-    if (remote.kind == RemoteSource::Kind::kHttp) {
-      FetchFile(index);
-    } else if (IsPinned(remote)) {
-      v1::GitCommit commit;
-      commit.set_id(remote.git.ref);
-      FetchGit(index, commit);
-    } else {
-      ResolveGit(index);
-    }
+  for (int index = 0; index < static_cast<int>(remotes_.size()); ++index) FetchRemote(index);
+}
+
+void BuildSession::FetchRemote(int index) {
+  const RemoteSource& source = SourceOf(index);
+  RemoteOf(index).layer = -1;
+  if (source.kind == RemoteSource::Kind::kHttp) {
+    FetchFile(index);
+  } else if (IsPinned(source)) {
+    v1::GitCommit commit;
+    commit.set_id(source.git.ref);
+    FetchGit(index, commit);
+  } else if (index == kContextRemote && context_->commit.has_value()) {
+    // What the Dockerfile was read from, wherever the reference has moved to since.
+    FetchGit(index, *context_->commit);
+  } else {
+    ResolveGit(index);
   }
 }
 
@@ -70,8 +89,7 @@ BuildSession::StepRun BuildSession::RemoteRun(int index, int step, v1::StepIdent
   run.request.domain = domain();
   run.request.build = id();
   run.request.key = key.digest;
-  run.request.record.set_name(
-      absl::StrCat("fetch ", RedactUrls(plan_->remotes[static_cast<size_t>(index)].url)));
+  run.request.record.set_name(absl::StrCat("fetch ", RedactUrls(SourceOf(index).url)));
   for (v1::KeyPart& part : key.parts) *run.request.record.add_parts() = std::move(part);
   *run.request.spec.mutable_identity() = std::move(identity);
   run.request.spec.mutable_execution()->set_name(run.request.record.name());
@@ -92,7 +110,7 @@ void BuildSession::RunRemote(int index, StepRun run,
 }
 
 void BuildSession::FetchFile(int index) {
-  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  const RemoteSource& remote = SourceOf(index);
   StepKey key = ComputeStepKey(FileIdentity(remote), Digest());
   // A known checksum is a known file; otherwise only the server knows whether it is still the same.
   if (!remote.checksum.empty() || request_.no_cache()) {
@@ -111,10 +129,9 @@ void BuildSession::FetchFile(int index) {
 
 void BuildSession::RunFetchFile(int index, StepKey key,
                                 const std::optional<v1::ActionRecord>& known) {
-  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  const RemoteSource& remote = SourceOf(index);
   v1::StepIdentity identity = FileIdentity(remote);
-  StepRun run =
-      RemoteRun(index, remotes_[static_cast<size_t>(index)].step, identity, std::move(key));
+  StepRun run = RemoteRun(index, RemoteOf(index).step, identity, std::move(key));
   if (remote.checksum.empty()) run.lookup = false;
   if (known.has_value() && CheckResult(identity, known->result()).ok()) {
     v1::FetchedFile& file = *run.request.spec.mutable_execution()->mutable_known_file();
@@ -127,21 +144,21 @@ void BuildSession::RunFetchFile(int index, StepKey key,
 }
 
 void BuildSession::ResolveGit(int index) {
-  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  const RemoteSource& remote = SourceOf(index);
   v1::StepIdentity identity;
   identity.mutable_resolve_git()->set_remote(remote.git.remote);
   identity.mutable_resolve_git()->set_ref(remote.git.ref);
   StepKey key = ComputeStepKey(identity, Digest());
-  StepRun run = RemoteRun(index, remotes_[static_cast<size_t>(index)].resolve, std::move(identity),
-                          std::move(key));
+  StepRun run = RemoteRun(index, RemoteOf(index).resolve, std::move(identity), std::move(key));
   run.lookup = false;
   run.request.cacheable = false;
   RunRemote(index, std::move(run), [this, index](const v1::StepResult& result) {
-    const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+    const RemoteSource& remote = SourceOf(index);
     if (absl::StartsWith(result.commit().id(), remote.git.checksum)) {
+      if (index == kContextRemote) context_->commit = result.commit();
       return FetchGit(index, result.commit());
     }
-    OnRemoteError(index, remotes_[static_cast<size_t>(index)].resolve,
+    OnRemoteError(index, RemoteOf(index).resolve,
                   absl::InvalidArgumentError(
                       absl::StrCat(RedactUrls(remote.url), ": checksum mismatch: expected commit ",
                                    remote.git.checksum, ", got ", result.commit().id())));
@@ -149,7 +166,7 @@ void BuildSession::ResolveGit(int index) {
 }
 
 void BuildSession::FetchGit(int index, const v1::GitCommit& commit) {
-  const RemoteSource& remote = plan_->remotes[static_cast<size_t>(index)];
+  const RemoteSource& remote = SourceOf(index);
   v1::StepIdentity identity;
   v1::FetchGitOperation& fetch = *identity.mutable_fetch_git();
   fetch.set_remote(remote.git.remote);
@@ -159,19 +176,22 @@ void BuildSession::FetchGit(int index, const v1::GitCommit& commit) {
   // As BuildKit has it: with a subdirectory there is none to keep.
   fetch.set_keep_git_dir(remote.git.keep_git_dir.value_or(false) && remote.git.subdir.empty());
   StepKey key = ComputeStepKey(identity, Digest());
-  StepRun run = RemoteRun(index, remotes_[static_cast<size_t>(index)].step, std::move(identity),
-                          std::move(key));
+  StepRun run = RemoteRun(index, RemoteOf(index).step, std::move(identity), std::move(key));
   run.request.parent_chain_id = ChainIdOf(FileSystemRef());
   RunRemote(index, std::move(run),
             [this, index](const v1::StepResult& result) { OnRemoteFetched(index, result); });
 }
 
 void BuildSession::OnRemoteFetched(int index, const v1::StepResult& result) {
-  remotes_[static_cast<size_t>(index)].layer = AddLayer(MadeLayer(result));
-  Advance();
+  const int layer = AddLayer(MadeLayer(result));
+  RemoteOf(index).layer = layer;
+  if (index != kContextRemote) return Advance();
+  if (SourceOf(index).kind == RemoteSource::Kind::kHttp) return UnpackContext();
+  ReadDockerfile(layer);
 }
 
 void BuildSession::OnRemoteError(int index, int step, const absl::Status& error) {
+  if (index == kContextRemote) return Fail(ContextError(error), step);
   const PlanStep& reader = ReaderOf(index);
   Fail(WithCode(error.code(), ErrorAt(reader.position, error.message(), reader.source_line)), step);
 }

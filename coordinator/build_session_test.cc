@@ -22,6 +22,7 @@
 #include "coordinator/image_sessions.h"
 #include "coordinator/session_table.h"
 #include "coordinator/store_collector.h"
+#include "layer/testing/tar_builder.h"
 #include "oci/image_config.h"
 #include "oci/testing/fake_registry.h"
 
@@ -61,6 +62,11 @@ class ScriptedWorker {
   FakeRegistry* registry = nullptr;  // that a push goes to
   std::map<std::string, std::string> files;  // by URL: what a fetch gives
   std::map<std::string, std::string> refs;   // "remote ref" -> commit
+  // By commit: its files. Else one that is named "src".
+  std::map<std::string, std::vector<TableEntry>> trees;
+  // By name: files that are copied with their text, in layers whose tars are real.
+  std::map<std::string, std::string> texts;
+  std::vector<TableEntry> archive;  // what a file holds that is to be unpacked; none: it is no tar
   int slots = 4;
   bool silent = false;                         // takes leases and never reports
   std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
@@ -111,7 +117,17 @@ class ScriptedWorker {
     } else if (identity.has_copy()) {
       what = "COPY " + identity.copy().dest();
       for (const v1::CopyItem& item : identity.copy().items()) {
-        entries.push_back(File("copied-" + item.content().hash(), item.content().hash()));
+        if (item.unpack_archive() && !archive.empty()) {
+          entries = archive;
+        } else if (texts.contains(item.name())) {
+          entries.push_back(File(item.name(), texts[item.name()]));
+        } else if (item.has_selection()) {
+          const Digest table = *DigestFromProto(item.selection());
+          const Table selection = *Table::Decode(*GetBytes(blobs_, table));
+          entries.assign(selection.entries().begin(), selection.entries().end());
+        } else {
+          entries.push_back(File("copied-" + item.content().hash(), item.content().hash()));
+        }
       }
     } else if (identity.has_make_directory()) {
       what = "MKDIR " + identity.make_directory().path();
@@ -144,7 +160,10 @@ class ScriptedWorker {
       return state;
     } else if (identity.has_fetch_git()) {
       what = "CHECKOUT " + identity.fetch_git().commit();
-      entries = {File("src", identity.fetch_git().commit())};
+      const auto tree = trees.find(identity.fetch_git().commit());
+      entries = tree != trees.end()
+                    ? tree->second
+                    : std::vector<TableEntry>{File("src", identity.fetch_git().commit())};
     } else if (identity.has_rewrite_times()) {
       what = absl::StrCat("REWRITE ", identity.rewrite_times().latest());
       entries = {File("rewritten", identity.rewrite_times().diff_id())};
@@ -171,7 +190,7 @@ class ScriptedWorker {
     }
     const Table table = *Table::FromEntries(std::move(entries));
     v1::LayerResult& layer = *result.mutable_layer();
-    const std::string tar = "tar of " + table.Encode();
+    const std::string tar = TarOf(table);
     *layer.mutable_diff_id() = Store(tar);
     if (identity.has_unpack() && !identity.unpack().diff_id().empty()) {
       layer.mutable_diff_id()->set_hash(identity.unpack().diff_id().substr(7));
@@ -183,6 +202,15 @@ class ScriptedWorker {
         table.CanonicalDigest(TimeFromProto(result.started()), TimeFromProto(result.finished())));
     if (spoil) spoil(result);
     return state;
+  }
+  // Real if it is of `texts` alone.
+  std::string TarOf(const Table& table) {
+    TarBuilder tar;
+    for (const TableEntry& entry : table.entries()) {
+      if (!texts.contains(entry.path)) return "tar of " + table.Encode();
+      tar.File(entry.path, texts[entry.path]);
+    }
+    return table.empty() ? "tar of " + table.Encode() : tar.Build();
   }
   v1::Digest Store(const std::string& bytes) { return DigestToProto(*PutBytes(blobs_, bytes)); }
 
@@ -584,6 +612,136 @@ TEST_F(BuildSessionTest, ARepositoryOverSshIsRefusedBeforeAnythingRuns) {
   EXPECT_THAT(done.error().message(),
               AllOf(HasSubstr("Dockerfile:3:1"), HasSubstr("needs an ssh agent")));
   EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+// ---- a context from a URL
+
+class UrlContextTest : public BuildSessionTest {
+ protected:
+  // A repository whose branch main is commit `digit`, with this Dockerfile and file.
+  void SetTree(char digit, const std::string& dockerfile, const std::string& file) {
+    const std::string commit(40, digit);
+    worker_.refs["https://example.com/r.git main"] = commit;
+    worker_.trees[commit] = {File("Dockerfile", dockerfile), File("file", file),
+                             File("key", "secret")};
+    worker_.texts["Dockerfile"] = dockerfile;
+  }
+  static v1::StartBuildRequest UrlRequest(const std::string& url) {
+    v1::StartBuildRequest request;
+    request.set_dockerfile_name("Dockerfile");
+    request.set_context_url(url);
+    return request;
+  }
+  v1::BuildFinished BuildMain() { return Build(UrlRequest("https://example.com/r.git#main")); }
+
+  const std::string first_ = std::string(40, '1');
+  const std::string second_ = std::string(40, '2');
+};
+
+TEST_F(UrlContextTest, IsFetchedReadAndCopiedFrom) {
+  SetTree('1', "FROM scratch\nCOPY file /f\n", "one");
+  const v1::BuildFinished done = BuildMain();
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main", "CHECKOUT " + first_, "COPY /", "COPY /f"));
+  EXPECT_EQ(done.image().steps_ran(), 1);
+  std::string text;
+  for (const v1::BuildEvent& event : events_) text += event.dockerfile_read().text();
+  EXPECT_EQ(text, "FROM scratch\nCOPY file /f\n");
+  BuildMain();
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main"));
+}
+
+TEST_F(UrlContextTest, ACommitOfEqualFilesRunsNothing) {
+  SetTree('1', "FROM scratch\nCOPY file /f\n", "one");
+  BuildMain();
+  SetTree('2', "FROM scratch\nCOPY file /f\n", "one");
+  BuildMain();
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main", "CHECKOUT " + second_));
+}
+
+TEST_F(UrlContextTest, WhatItsIgnoreFileNamesIsNotThere) {
+  SetTree('1', "FROM scratch\nCOPY key /k\n", "one");
+  EXPECT_FALSE(BuildMain().has_error());
+  worker_.trees[first_].push_back(File(".dockerignore", "/k*\n"));
+  worker_.texts[".dockerignore"] = "/k*\n";
+  v1::StartBuildRequest request = UrlRequest("https://example.com/r.git#main");
+  request.set_no_cache(true);
+  EXPECT_THAT(Build(request).error().message(),
+              AllOf(HasSubstr("Dockerfile:2"), HasSubstr("not found")));
+  worker_.texts["Dockerfile"] = "FROM scratch\nCOPY file /f\n";
+  EXPECT_FALSE(Build(request).has_error());
+}
+
+TEST_F(UrlContextTest, ADockerfileFromElsewhereGoesBeforeItsOwn) {
+  SetTree('1', "FROM scratch\nRUN own\n", "one");
+  v1::StartBuildRequest request = UrlRequest("https://example.com/r.git#main");
+  request.set_dockerfile("FROM scratch\nCOPY file /elsewhere\n");
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main", "CHECKOUT " + first_, "COPY /elsewhere"));
+}
+
+TEST_F(UrlContextTest, AMissingDockerfileIsNamed) {
+  SetTree('1', "FROM scratch\n", "one");
+  v1::StartBuildRequest request = UrlRequest("https://u:secret@example.com/r.git#main");
+  worker_.refs["https://u:secret@example.com/r.git main"] = first_;
+  request.set_dockerfile_path("docker/Dockerfile");
+  const v1::BuildFinished done = Build(request);
+  EXPECT_THAT(done.error().message(),
+              AllOf(HasSubstr("open docker/Dockerfile: no such file"),
+                    HasSubstr("use -f Dockerfile"), Not(HasSubstr("secret"))));
+}
+
+TEST_F(UrlContextTest, AnArchiveIsUnpacked) {
+  const std::string url = "https://example.com/c.tgz";
+  worker_.files[url] = "archive";
+  worker_.texts["Dockerfile"] = "FROM scratch\nCOPY a /a\n";
+  worker_.archive = {File("Dockerfile", worker_.texts["Dockerfile"]), File("a", "a")};
+  const v1::BuildFinished done = Build(UrlRequest(url));
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url, "COPY /", "COPY /", "COPY /a"));
+  Build(UrlRequest(url));
+  EXPECT_THAT(worker_.ran, ElementsAre("ASK " + url));
+}
+
+TEST_F(UrlContextTest, AFileThatIsNoArchiveIsADockerfile) {
+  const std::string url = "https://example.com/app.Dockerfile";
+  worker_.files[url] = worker_.texts["context"] = "FROM scratch\nRUN one\n";
+  EXPECT_FALSE(Build(UrlRequest(url)).has_error());
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url, "COPY /", "one"));
+  v1::StartBuildRequest request = UrlRequest(url);
+  request.set_dockerfile_path("x");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("it is no tar archive"));
+}
+
+TEST_F(UrlContextTest, ALostLayerIsFetchedAgainFromTheSameCommit) {
+  SetTree('1', "FROM scratch\nCOPY file /f\nRUN one\n", "one");
+  worker_.errors["COPY /f"] = absl::NotFoundError("a blob is lost");
+  const v1::BuildFinished done = BuildMain();
+  EXPECT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main", "CHECKOUT " + first_, "COPY /", "COPY /f",
+                                       "COPY /f", "one"));
+}
+
+TEST_F(UrlContextTest, OneThatChangedBeneathItsPlanEndsTheBuild) {
+  const std::string url = "https://example.com/c.tgz";
+  worker_.files[url] = "archive";
+  worker_.texts["Dockerfile"] = "FROM scratch\nRUN one\nCOPY a /a\n";
+  worker_.archive = {File("Dockerfile", worker_.texts["Dockerfile"]), File("a", "a")};
+  worker_.errors["COPY /a"] = absl::NotFoundError("a blob is lost");
+  worker_.spoil = [this, url](v1::StepResult&) {
+    if (worker_.ran.back() != "one") return;
+    worker_.files[url] = "another";
+    worker_.archive.push_back(File("b", "b"));
+  };
+  EXPECT_THAT(Build(UrlRequest(url)).error().message(), HasSubstr("has changed since"));
+}
+
+TEST_F(UrlContextTest, WhatCanNotBeFetchedNamesTheContext) {
+  worker_.errors["FETCH https://example.com/x"] = absl::InvalidArgumentError("404 Not Found");
+  EXPECT_THAT(Build(UrlRequest("https://example.com/x")).error().message(),
+              HasSubstr("build context https://example.com/x: 404 Not Found"));
+  EXPECT_THAT(Build(UrlRequest("git@example.com:r.git")).error().message(),
+              HasSubstr("needs an ssh agent"));
 }
 
 TEST_F(BuildSessionTest, ALostLayerIsMadeAgain) {

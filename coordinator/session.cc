@@ -248,6 +248,7 @@ void Session::RunStep(StepRun run, std::function<void(absl::StatusOr<StepDone>)>
 
 void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)> then) {
   const int step = run.step;
+  const bool counts = IsOfDockerfile(run.request.spec.identity()) && !run.is_internal;
   for (const v1::RegistryCredential& credential : options_.credentials) {
     const bool uses_registry =
         run.request.spec.identity().has_unpack() || run.request.spec.identity().has_push();
@@ -269,7 +270,7 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
     if (weak.lock() == nullptr || !open_) return;
     Log(step, bytes, is_stderr);
   };
-  observer.on_done = [this, weak, step, ticket, spec,
+  observer.on_done = [this, weak, step, ticket, spec, counts,
                       then](absl::StatusOr<StepRunner::Outcome> outcome) {
     const std::shared_ptr<Session> self = weak.lock();
     if (self == nullptr || !open_) return;
@@ -290,7 +291,7 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
       EmitFinished(std::move(finished));
       return Fail(error, step);
     }
-    if (IsOfDockerfile(spec.identity())) ++steps_ran_;
+    if (counts) ++steps_ran_;
     ++publishing_;
     v1::StepFinished finished;
     finished.set_id(step);

@@ -81,6 +81,7 @@ class Session : public std::enable_shared_from_this<Session> {
     int step = 0;  // from AddStep()
     StepRunner::Request request;
     bool lookup = true;                // try the action cache first
+    bool is_internal = false;          // not of the Dockerfile, whatever it does
     std::vector<std::string> reasons;  // for --explain
   };
   struct StepDone {
