@@ -245,6 +245,8 @@ class Build {
     if (!files.ok()) return context_.Fail(AsLocalError(files.status()));
     files_ = *std::move(files);
     if (call_.method != DockerfileCall::Method::kBuild) {
+      const absl::Status here = CheckDockerfileIsHere(files_);
+      if (!here.ok()) return context_.Fail(here);
       PlanOptions options;
       options.target = flags_.target;
       options.build_args.insert(request_.build_args().begin(), request_.build_args().end());
@@ -302,6 +304,8 @@ class Build {
   absl::StatusOr<v1::BuildFinished> BuildOnFarm() {
     request_.set_dockerfile(files_.dockerfile);
     request_.set_dockerfile_name(files_.dockerfile_name);
+    request_.set_context_url(files_.context_url);
+    request_.set_dockerfile_path(files_.dockerfile_path);
     // The farm is reached, or started, while the context is read.
     absl::StatusOr<FarmClient*> farm = absl::UnknownError("not connected");
     std::thread connecting([&] { farm = context_.Farm(); });
@@ -379,7 +383,11 @@ class Build {
     RETURN_IF_ERROR(AddRegistryCredentials(push_hosts, *request_.mutable_credentials()));
     const std::map<std::string, std::string> args(request_.build_args().begin(),
                                                   request_.build_args().end());
-    std::set<std::string> hosts = RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args);
+    // What is in a Dockerfile that the farm has yet to fetch is not known here.
+    std::set<std::string> hosts =
+        files_.dockerfile.empty()
+            ? HostsWithLogin()
+            : RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args);
     for (const std::string& host : push_hosts) hosts.erase(host);
     AddPullCredentials(
         hosts, [&](absl::string_view line) { progress_->Note(line); },
@@ -537,8 +545,9 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   };
   command
       .add_option("PATH", flags->context,
-                  "directory with the files of the build, or - for a tar on standard input")
-      ->type_name("PATH|-")
+                  "directory with the files of the build, URL of a git repository or a "
+                  "tar, or - for a tar on standard input")
+      ->type_name("PATH|URL|-")
       ->required();
   text("-f,--file", flags->file, "FILE", "Dockerfile [PATH/Dockerfile]; - is standard input");
   list("-t,--tag", flags->tags, "NAME[:TAG]", "name for the image; may be repeated");
@@ -591,7 +600,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
       "  farm build -t app -f app.Dockerfile --build-arg VERSION=1.2 --target run .\n"
       "  farm build --push -t registry.example.com/team/app:1.2 .\n"
       "  farm build -o out .                  the files of the result, without an image\n"
-      "  farm build - < context.tar           files, or a Dockerfile, from a pipe");
+      "  farm build - < context.tar           files, or a Dockerfile, from a pipe\n"
+      "  farm build -t app https://example.com/app.git#v1.2:docker");
   command.callback([flags, refused, &run] {
     run = [flags, refused](CommandContext& context) {
       if (!refused->empty()) {

@@ -13,12 +13,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/redact_url.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "dockerfile/source.h"
 #include "layer/applier.h"
 #include "layer/archive.h"
 #include "layer/compression.h"
+#include "plan/remote_context.h"
 
 namespace farm {
 namespace {
@@ -173,6 +175,37 @@ absl::Status ReadSharedIgnoreFile(const std::string& context, BuildFiles& files)
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
+// The URL that `context` is, unless there is such a directory.
+std::string UrlOf(const std::string& context) {
+  std::error_code error;
+  return fs::exists(context, error) ? "" : RemoteContextUrl(context);
+}
+
+absl::Status NotHere(const std::string& url) {
+  return absl::UnimplementedError(
+      absl::StrCat("the files of ", RedactUrls(url),
+                   " are fetched by builds alone: clone or download it and name the directory"));
+}
+
+absl::StatusOr<BuildFiles> ReadUrlContext(const std::string& url, const std::string& file,
+                                          ByteSource& standard_input) {
+  RETURN_IF_ERROR(RemoteContext(url).status());
+  BuildFiles files;
+  files.context_url = url;
+  files.dockerfile_name = file.empty() || file == "-" ? "Dockerfile" : file;
+  if (file == "-") {
+    ASSIGN_OR_RETURN(files.dockerfile, ReadText(standard_input));
+  } else if (fs::path(file).is_absolute()) {
+    ASSIGN_OR_RETURN(files.dockerfile, ReadFile(file, kDockerfileBytesMax),
+                     _ << "failed to read dockerfile");
+  } else {
+    files.dockerfile_path = file;
+    return files;
+  }
+  if (!files.dockerfile.empty()) return files;
+  return absl::InvalidArgumentError(absl::StrCat(files.dockerfile_name, ": the file is empty"));
+}
+
 }  // namespace
 
 absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std::string& file,
@@ -194,6 +227,9 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
     UnreadSource text(front, standard_input);
     ASSIGN_OR_RETURN(files.dockerfile, ReadText(text));
     return files;
+  }
+  if (const std::string url = UrlOf(context); !url.empty()) {
+    return ReadUrlContext(url, file, standard_input);
   }
   RETURN_IF_ERROR(CheckContextDirectory(context));
   files.context_directory = context;
@@ -229,16 +265,10 @@ absl::StatusOr<DockerIgnore> ReadContextIgnore(const std::string& context) {
 absl::Status CheckContextDirectory(const std::string& context) {
   std::error_code error;
   const fs::file_status status = fs::status(context, error);
-  const bool is_url = absl::StrContains(context, "://") || absl::StartsWith(context, "git@") ||
-                      absl::StartsWith(context, "github.com/");
-  if (is_url && !fs::exists(status)) {
-    return absl::UnimplementedError(
-        absl::StrCat("contexts from the network are not there yet: clone or download ", context,
-                     " and name the directory"));
-  }
   if (!fs::exists(status)) {
+    if (const std::string url = RemoteContextUrl(context); !url.empty()) return NotHere(url);
     return absl::NotFoundError(
-        absl::StrCat("unable to prepare context: path \"", context, "\" not found"));
+        absl::StrCat("unable to prepare context: path \"", RedactUrls(context), "\" not found"));
   }
   if (!fs::is_directory(status)) {
     return absl::InvalidArgumentError(
@@ -246,6 +276,11 @@ absl::Status CheckContextDirectory(const std::string& context) {
                      "; a Dockerfile is named with -f"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckDockerfileIsHere(const BuildFiles& files) {
+  if (files.context_url.empty() || !files.dockerfile.empty()) return absl::OkStatus();
+  return NotHere(files.context_url);
 }
 
 }  // namespace farm

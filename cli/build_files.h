@@ -13,11 +13,15 @@ namespace farm {
 
 // What a build reads besides its context's files.
 struct BuildFiles {
-  std::string context_directory;  // "" for a build without context
+  std::string context_directory;  // "" for a build without context, or with one from a URL
+  // A context that the farm fetches, and where in it the Dockerfile is, if that is not given here;
+  // "" for Dockerfile.
+  std::string context_url;
+  std::string dockerfile_path;
   // Where the context of a tar was unpacked, for as long as somebody uses it; null for others.
   std::shared_ptr<ScopedTemporary> unpacked;
   std::string dockerfile_name;  // as the person named it, for messages
-  std::string dockerfile;
+  std::string dockerfile;       // "" if it is in a context from a URL
   std::string ignore_text;
   DockerIgnore ignore;
 };
@@ -27,17 +31,22 @@ struct BuildFiles {
 //
 // `context`: a directory; "-" takes from `standard_input` a tar (plain, or compressed by gzip,
 // zstd, bzip2 or xz), which is unpacked under $TMPDIR, else /var/tmp, or a Dockerfile, and then
-// there is no context. `file`: -f; "" is Dockerfile in the context, "-" is `standard_input`. In a
-// tar it is a path within, and links lead nowhere else.
+// there is no context; what is no directory may be a URL, which is not asked here. `file`: -f; ""
+// is Dockerfile in the context, "-" is `standard_input`. In a tar it is a path within, and links
+// lead nowhere else; with a URL, too, unless it is absolute.
 //   NOT_FOUND         no such context or Dockerfile, in docker's words; says what may be meant
-//   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file
-//   UNIMPLEMENTED     a URL
+//   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file, a URL that
+//   can't
+//                     be fetched
 //   and the errors of ExtractTar() for a tar
 absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std::string& file,
                                           ByteSource& standard_input);
 
-// OK if `context` is a directory, else the errors above.
+// OK if `context` is a directory, else the errors above; UNIMPLEMENTED for a URL.
 absl::Status CheckContextDirectory(const std::string& context);
+
+// UNIMPLEMENTED if `files` has no Dockerfile to look at, since it is in a context from a URL.
+absl::Status CheckDockerfileIsHere(const BuildFiles& files);
 
 // The context's .dockerignore; ignores nothing if there is none. INVALID_ARGUMENT, with position.
 absl::StatusOr<DockerIgnore> ReadContextIgnore(const std::string& context);

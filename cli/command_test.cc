@@ -526,6 +526,34 @@ TEST_F(CommandTest, TargetsAreListedWithTheirDescriptions) {
             "(default) \n");
 }
 
+TEST_F(BuildCommandTest, AContextFromAUrlIsTheFarmsToFetch) {
+  fs::create_directory(dir_ / ".docker");
+  std::ofstream(dir_ / ".docker/config.json") << R"({"auths":{"h.io":{"auth":"dTpw"}}})";
+  farm_.starts = {Success()};
+  context_ = "https://u:p@example.com/r.git#main";
+  EXPECT_EQ(Build({"-f", "docker/app"}), kExitDone) << err_.str();
+  const v1::StartBuildRequest &request = requests_->at(0);
+  EXPECT_EQ(request.context_url(), "https://u:p@example.com/r.git#main");
+  EXPECT_EQ(request.dockerfile_path(), "docker/app");
+  EXPECT_FALSE(request.has_context_table());
+  EXPECT_EQ(request.dockerfile(), "");
+  // Which images the Dockerfile names is not known here.
+  ASSERT_THAT(request.credentials(), SizeIs(1));
+  EXPECT_EQ(request.credentials(0).host(), "h.io");
+  EXPECT_THAT(err_.str(), Not(HasSubstr("u:p@")));
+}
+
+TEST_F(CommandTest, WhatLooksAtADockerfileSaysThatItIsNotHere) {
+  for (const std::vector<std::string> &command : std::vector<std::vector<std::string>>{
+           {"plan"}, {"lint"}, {"build", "--check"}, {"context", "ls"}}) {
+    std::vector<std::string> args = command;
+    args.push_back("https://u:p@example.com/r.git");
+    EXPECT_EQ(RunProgram(args, out_, err_, clock_), kExitFailed);
+    EXPECT_THAT(err_.str(), AllOf(HasSubstr("clone or download"), Not(HasSubstr("u:p@"))));
+    err_.str("");
+  }
+}
+
 TEST_F(CommandTest, AnOutlineTellsWhatABuildTakes) {
   Write("Dockerfile",
         "# TAG is of the base\nARG TAG=1\nARG UNUSED=2\nFROM alpine:$TAG AS app\n"

@@ -482,15 +482,49 @@ TEST_F(BuildFilesTest, FIsRelativeToTheCurrentDirectory) {
                        HasSubstr("use -f " + (context_ / "build/Dockerfile").string())));
 }
 
-TEST_F(BuildFilesTest, AContextThatIsMissingOrAFileOrAUrlIsRefused) {
+TEST_F(BuildFilesTest, AContextThatIsMissingOrAFileIsRefused) {
   StringSource input("");
   EXPECT_THAT(ReadBuildFiles((root_ / "none").string(), "", input),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("unable to prepare context")));
   Write("file", "");
   EXPECT_THAT(ReadBuildFiles((context_ / "file").string(), "", input),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be a directory")));
-  EXPECT_THAT(ReadBuildFiles("https://example.com/repo.git", "", input),
-              StatusIs(absl::StatusCode::kUnimplemented));
+}
+
+TEST_F(BuildFilesTest, AUrlIsLeftToTheFarmWithWhereTheDockerfileIs) {
+  StringSource input("FROM stdin");
+  const std::string url = "https://example.com/repo.git#main:d";
+  ASSERT_OK_AND_ASSIGN(BuildFiles files, ReadBuildFiles(url, "", input));
+  EXPECT_EQ(files.context_url, url);
+  EXPECT_EQ(files.context_directory, "");
+  EXPECT_EQ(files.dockerfile_name, "Dockerfile");
+  EXPECT_EQ(files.dockerfile_path, "");
+  EXPECT_EQ(files.dockerfile, "");
+  EXPECT_THAT(CheckDockerfileIsHere(files), StatusIs(absl::StatusCode::kUnimplemented));
+  ASSERT_OK_AND_ASSIGN(files, ReadBuildFiles(url, "docker/app", input));
+  EXPECT_EQ(files.dockerfile_path, "docker/app");
+  EXPECT_EQ(files.dockerfile_name, "docker/app");
+}
+
+TEST_F(BuildFilesTest, TheDockerfileForAUrlMayBeHere) {
+  StringSource input("FROM stdin");
+  const std::string url = "https://example.com/context.tar.gz";
+  ASSERT_OK_AND_ASSIGN(BuildFiles files, ReadBuildFiles(url, "-", input));
+  EXPECT_EQ(files.dockerfile, "FROM stdin");
+  EXPECT_OK(CheckDockerfileIsHere(files));
+  Write("Dockerfile", "FROM a");
+  ASSERT_OK_AND_ASSIGN(files, ReadBuildFiles(url, (context_ / "Dockerfile").string(), input));
+  EXPECT_EQ(files.dockerfile, "FROM a");
+  EXPECT_THAT(ReadBuildFiles(url, "-", input),  // It is at its end.
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("empty")));
+}
+
+TEST_F(BuildFilesTest, AUrlThatCanNotBeFetchedIsRefusedHere) {
+  StringSource input("");
+  EXPECT_THAT(ReadBuildFiles("git@example.com:a/b.git", "", input),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ssh agent")));
+  EXPECT_THAT(ReadBuildFiles("https://example.com/a.git?brnch=x", "", input),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("did you mean branch?")));
 }
 
 TEST_F(BuildFilesTest, AnExistingDirectoryIsNoUrl) {
@@ -499,9 +533,10 @@ TEST_F(BuildFilesTest, AnExistingDirectoryIsNoUrl) {
   const fs::path before = fs::current_path();
   fs::current_path(context_);
   StringSource input("");
-  EXPECT_OK(ReadBuildFiles("github.com/x", "", input));
-  EXPECT_THAT(ReadBuildFiles("github.com/y", "", input),
-              StatusIs(absl::StatusCode::kUnimplemented));
+  ASSERT_OK_AND_ASSIGN(const BuildFiles here, ReadBuildFiles("github.com/x", "", input));
+  EXPECT_EQ(here.context_url, "");
+  ASSERT_OK_AND_ASSIGN(const BuildFiles there, ReadBuildFiles("github.com/y", "", input));
+  EXPECT_EQ(there.context_url, "https://github.com/y.git");
   fs::current_path(before);
 }
 

@@ -135,6 +135,7 @@ absl::StatusOr<BuildFiles> ReadFiles(const PlanFlags& flags) {
   FdSource standard_input(0);
   absl::StatusOr<BuildFiles> files = ReadBuildFiles(flags.context, flags.file, standard_input);
   if (!files.ok()) return AsLocalError(files.status());
+  RETURN_IF_ERROR(CheckDockerfileIsHere(*files));
   return files;
 }
 

@@ -84,8 +84,10 @@ std::string FailureReport(const ProgressModel& model, const std::string& dockerf
     absl::StrAppend(&text, "------\n");
   }
   const int line = error.line() != 0 ? error.line() : step != nullptr ? step->line : 0;
-  absl::StrAppend(&text, MarkedLines(dockerfile_name, dockerfile, line,
-                                     EndLine(dockerfile_name, dockerfile, line)));
+  const v1::DockerfileRead* found = model.dockerfile();
+  const std::string& shown = found != nullptr ? found->text() : dockerfile;
+  absl::StrAppend(&text,
+                  MarkedLines(dockerfile_name, shown, line, EndLine(dockerfile_name, shown, line)));
   return absl::StrCat(text, "ERROR: ", HarmlessText(error.message()), "\n");
 }
 

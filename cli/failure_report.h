@@ -8,8 +8,8 @@
 namespace farm {
 
 // What a person needs to see of a failed build: the last lines of the step, the instruction in its
-// Dockerfile marked by ">>>", the error. "" if the build did not fail. `keep_colors`: the step's
-// own colours go on to a terminal.
+// Dockerfile (the one that the farm found, if it did) marked by ">>>", the error. "" if the build
+// did not fail. `keep_colors`: the step's own colours go on to a terminal.
 std::string FailureReport(const ProgressModel& model, const std::string& dockerfile_name,
                           const std::string& dockerfile, bool keep_colors);
 

@@ -73,6 +73,9 @@ void ProgressModel::Apply(const v1::BuildEvent& event, absl::Time now) {
       warnings_.push_back(event.warning());
       if (observer_ != nullptr) observer_->OnWarning(event.warning());
       break;
+    case v1::BuildEvent::kDockerfileRead:
+      dockerfile_ = std::make_unique<v1::DockerfileRead>(event.dockerfile_read());
+      break;
     case v1::BuildEvent::kFinished:
       finished_ = std::make_unique<v1::BuildFinished>(event.finished());
       break;

@@ -81,6 +81,8 @@ class ProgressModel {
   // The step that made the build fail; null if none did.
   const StepView* failed() const;
   const std::vector<v1::BuildWarning>& warnings() const { return warnings_; }
+  // The Dockerfile that the farm has found in a context from a URL; null if it has not.
+  const v1::DockerfileRead* dockerfile() const { return dockerfile_.get(); }
 
  private:
   // A line of output is cut here; the rest goes on as the next line.
@@ -101,6 +103,7 @@ class ProgressModel {
   std::map<std::pair<int, bool>, std::string> unfinished_lines_;
   std::vector<v1::BuildWarning> warnings_;
   std::unique_ptr<v1::BuildFinished> finished_;
+  std::unique_ptr<v1::DockerfileRead> dockerfile_;
   absl::Time first_begun_ = absl::InfiniteFuture();
 };
 

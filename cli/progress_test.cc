@@ -325,6 +325,17 @@ TEST_F(ProgressTest, AFailureShowsOutputInstructionAndError) {
             "ERROR: [build 4/4] RUN make     all: exit code: 2\n");
 }
 
+TEST_F(ProgressTest, ADockerfileThatTheFarmFoundIsTheOneShown) {
+  ProgressModel model(nullptr);
+  v1::BuildEvent found;
+  found.mutable_dockerfile_read()->set_text("FROM a\nWORKDIT /\n");
+  model.Apply(found, clock_.Now());
+  v1::BuildEvent event = events_.Finished("Dockerfile:2: unknown instruction: WORKDIT");
+  event.mutable_finished()->mutable_error()->set_line(2);
+  model.Apply(event, clock_.Now());
+  EXPECT_THAT(FailureReport(model, "Dockerfile", "", false), HasSubstr("   2 | >>> WORKDIT /\n"));
+}
+
 TEST_F(ProgressTest, AnErrorOfTheDockerfileShowsItsLine) {
   ProgressModel model(nullptr);
   v1::BuildEvent event = events_.Finished("Dockerfile:2: unknown instruction: WORKDIT");

@@ -73,6 +73,11 @@ std::set<std::string> RegistryHostsOf(const std::string& dockerfile_name,
   return hosts;
 }
 
+std::set<std::string> HostsWithLogin() {
+  const absl::StatusOr<DockerCredentials> docker = DockerCredentials::Load();
+  return docker.ok() ? docker->Hosts() : std::set<std::string>();
+}
+
 absl::Status AddRegistryCredentials(
     const std::set<std::string>& hosts,
     google::protobuf::RepeatedPtrField<v1::RegistryCredential>& credentials) {

@@ -18,6 +18,10 @@ std::set<std::string> RegistryHostsOf(const std::string& dockerfile_name,
                                       const std::string& dockerfile,
                                       const std::map<std::string, std::string>& build_args);
 
+// Hosts that docker's configuration has credentials of, for a Dockerfile that is not here. Empty if
+// it can't be read.
+std::set<std::string> HostsWithLogin();
+
 // Adds what `docker login` knows of the hosts that will be pushed to. An error of docker's
 // configuration or a credential helper names the host and what may mend it.
 absl::Status AddRegistryCredentials(

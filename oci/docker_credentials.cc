@@ -270,6 +270,12 @@ absl::StatusOr<DockerCredentials> DockerCredentials::Parse(absl::string_view tex
   return result;
 }
 
+std::set<std::string> DockerCredentials::Hosts() const {
+  std::set<std::string> hosts;
+  for (const auto& [host, auth] : auths_) hosts.insert(host);
+  return hosts;
+}
+
 absl::StatusOr<std::optional<RegistryCredential>> DockerCredentials::Find(
     absl::string_view registry_host) const {
   const std::string host = CanonicalRegistryHost(registry_host);

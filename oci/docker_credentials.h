@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,10 @@ class DockerCredentials {
   //   UNAVAILABLE        the helper is not there, fails, or takes longer than kHelperTimeout
   //   INVALID_ARGUMENT   its answer or the file's entry makes no sense
   absl::StatusOr<std::optional<RegistryCredential>> Find(absl::string_view host) const;
+
+  // The hosts that `docker login` has entered into the file, as references name them. Those that
+  // only a helper knows are not among them.
+  std::set<std::string> Hosts() const;
 
  private:
   struct Auth {

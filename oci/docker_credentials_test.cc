@@ -59,6 +59,14 @@ TEST(DockerCredentialsTest, DockerHubAndUrlsAreFoundByHost) {
   EXPECT_EQ(Found(R"({"auths":{"https://quay.io/v2/":{"auth":"dTpw"}}})", "quay.io"), "u:p");
 }
 
+TEST(DockerCredentialsTest, ItsHostsAreThoseOfLogins) {
+  ASSERT_OK_AND_ASSIGN(
+      const DockerCredentials docker,
+      DockerCredentials::Parse(R"({"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},)"
+                               R"("h.io:5000":{}},"credHelpers":{"other.io":"x"}})"));
+  EXPECT_EQ(docker.Hosts(), (std::set<std::string>{"docker.io", "h.io:5000"}));
+}
+
 TEST(DockerCredentialsTest, TheTokensThatALoginByBrowserKeepsAreNoCredentialsOfTheHub) {
   constexpr char kJson[] = R"({"auths":{
       "https://index.docker.io/v1/":{"auth":"dTpw"},
