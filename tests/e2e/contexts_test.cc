@@ -1,0 +1,207 @@
+// Contexts beyond a local directory, on a real local farm, from a server on loopback. Most cases
+// check by a RUN of their own, which fails the build if a file is not as it should be.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/byte_stream.h"
+#include "tests/testing/build_report.h"
+#include "tests/testing/farm_under_test.h"
+#include "tests/testing/source_server.h"
+
+namespace farm {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+class ContextsTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    farm_ = new LocalFarmUnderTest;
+    farm_->FarmOk({"import", BusyboxRootTar(), "base"});
+  }
+  static void TearDownTestSuite() {
+    delete farm_;
+    farm_ = nullptr;
+  }
+
+  CommandResult Build(const std::string& context, std::vector<std::string> flags = {},
+                      const std::string& input = "") {
+    std::vector<std::string> args = {"build", "--progress=rawjson", "-t", "built"};
+    args.insert(args.end(), flags.begin(), flags.end());
+    args.push_back(context);
+    return farm_->Farm(args, {.input = input});
+  }
+  CommandResult BuildOk(const std::string& context, std::vector<std::string> flags = {},
+                        const std::string& input = "") {
+    CommandResult built = Build(context, std::move(flags), input);
+    EXPECT_EQ(built.exit_code, 0) << built.all() << farm_->Logs();
+    return built;
+  }
+  // Instructions of the Dockerfile that ran.
+  static std::vector<std::string> Ran(const CommandResult& build) {
+    std::vector<std::string> ran;
+    for (const StepReport& step : ReadSteps(build.err)) {
+      if (step.ran) ran.push_back(step.instruction.substr(0, 4));
+    }
+    return ran;
+  }
+  // Of the files of `directory`, as "/NAME" of the server.
+  void PutTar(const std::string& name, const std::string& directory) {
+    const std::string tar = scratch_ / "context.tgz";
+    ASSERT_EQ(RunCommand({"tar", "-C", directory, "-czf", tar, "."}).exit_code, 0);
+    server_.Put("/" + name, *ReadFile(tar));
+  }
+
+  static LocalFarmUnderTest* farm_;
+  ScratchDir scratch_;
+  SourceServer server_;
+};
+LocalFarmUnderTest* ContextsTest::farm_ = nullptr;
+
+// ---- git
+
+class GitContextTest : public ContextsTest {
+ protected:
+  GitContextTest() {
+    server_.Git(
+        "git init -q -b main work && cd work && mkdir -p app && echo one > a && "
+        "echo secret > key && echo key > .dockerignore && "
+        "printf 'FROM base\\nCOPY . /all\\nRUN test -f /all/a && test ! -e /all/key && "
+        "test ! -e /all/.git && test \"$(stat -c %u:%g /all/a)\" = 0:0\\n' > Dockerfile && "
+        "printf 'FROM base\\nCOPY d /d\\nRUN cat /d\\n' > app/Dockerfile && echo app > app/d && "
+        "printf 'FROM base\\nRUN echo other\\n' > app/Other && "
+        "git add . && git commit -qm 1 && git tag -a v1 -m v1 && cd .. && "
+        "git clone -q --bare work r.git && git -C work remote add origin ../r.git");
+  }
+  std::string url(const std::string& rest = "") { return server_.url() + "/git/r.git" + rest; }
+};
+
+TEST_F(GitContextTest, ARepositoryIsAContextWithItsDockerfileAndIgnoreFile) {
+  EXPECT_THAT(Ran(BuildOk(url())), ElementsAre("COPY", "RUN "));
+  EXPECT_THAT(Ran(BuildOk(url())), IsEmpty());
+  // What is ignored changes nothing.
+  server_.Git("cd work && echo new > key && git commit -qam 2 && git push -q origin main");
+  EXPECT_THAT(Ran(BuildOk(url())), IsEmpty());
+  server_.Git("cd work && echo two > a && git commit -qam 3 && git push -q origin main");
+  EXPECT_THAT(Ran(BuildOk(url())), ElementsAre("COPY", "RUN "));
+  EXPECT_THAT(Ran(BuildOk(url("#v1"))), IsEmpty());
+}
+
+TEST_F(GitContextTest, ASubdirectoryIsTheWholeContext) {
+  EXPECT_THAT(Ran(BuildOk(url("#main:app"))), ElementsAre("COPY", "RUN "));
+  EXPECT_THAT(Ran(BuildOk(url("?branch=main&subdir=app"))), IsEmpty());
+}
+
+TEST_F(GitContextTest, AnotherDockerfileIsNamedWithinTheRepositoryOrComesFromHere) {
+  EXPECT_THAT(Ran(BuildOk(url(), {"-f", "app/Other"})), ElementsAre("RUN "));
+  BuildOk(url(), {"-f", "-"}, "FROM base\nCOPY a /from-stdin\nRUN test ! -e /key\n");
+  const std::string here =
+      scratch_.Write("Dockerfile", "FROM base\nCOPY app/d /d\nRUN grep app /d\n");
+  BuildOk(url(), {"-f", here});
+}
+
+TEST_F(GitContextTest, TheGitDirectoryIsKeptIfItIsAskedFor) {
+  server_.Git(
+      "cd work && printf 'FROM base\\nCOPY .git /g\\nRUN test -f /g/HEAD\\n' > Dockerfile && "
+      "git commit -qam git && git push -q origin main");
+  EXPECT_EQ(Build(url()).exit_code, 1);
+  BuildOk(url(), {"--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"});
+  BuildOk(url("?keep-git-dir=true"));
+}
+
+TEST_F(GitContextTest, WhatIsMissingIsSaid) {
+  const std::pair<std::vector<std::string>, std::string> cases[] = {
+      {{"-f", "gone/Dockerfile", url()}, "open gone/Dockerfile: no such file or directory"},
+      {{"-f", "app", url()}, "app is a directory"},
+      {{url("#gone")}, "no branch or tag \\\"gone\\\""},
+      {{url("#main:gone")}, "gone"},
+      {{server_.url() + "/git/none.git"}, "404 Not Found"},
+      {{server_.url() + "/none"}, "404 Not Found"},
+      {{"http://169.254.169.254/x"}, "link-local: refused"},
+      {{"git@example.com:a/b.git"}, "needs an ssh agent"},
+  };
+  for (const auto& [words, message] : cases) {
+    std::vector<std::string> args = {"build", "--progress=rawjson"};
+    args.insert(args.end(), words.begin(), words.end());
+    const CommandResult built = farm_->Farm(args);
+    EXPECT_EQ(built.exit_code, 1) << words.back() << built.err;
+    EXPECT_THAT(built.err, HasSubstr(message)) << words.back();
+  }
+}
+
+TEST_F(GitContextTest, AnErrorShowsTheLineOfTheDockerfileThatWasFetched) {
+  server_.Git(
+      "cd work && printf 'FROM base\\nCOPY gone /x\\n' > Dockerfile && git commit -qam bad && "
+      "git push -q origin main");
+  const CommandResult built = farm_->Farm({"build", "--progress=plain", url()});
+  EXPECT_EQ(built.exit_code, 1);
+  EXPECT_THAT(built.err, AllOf(HasSubstr("   2 | >>> COPY gone /x"), HasSubstr("Dockerfile:2")));
+}
+
+TEST_F(GitContextTest, AUserOfAUrlIsNeitherShownNorKept) {
+  const std::string password = absl::StrCat("s3cr3t-", getpid(), "-", rand());
+  const std::string with_user =
+      absl::StrCat("http://user:", password, "@", server_.host(), "/git/r.git");
+  for (const std::string rest : {"", "#gone"}) {
+    const CommandResult built = farm_->Farm({"build", "--progress=plain", with_user + rest});
+    EXPECT_EQ(built.exit_code, rest.empty() ? 0 : 1) << built.err;
+    EXPECT_THAT(built.err, AllOf(HasSubstr("http://xxxxx@"), Not(HasSubstr(password))));
+  }
+  EXPECT_EQ(RunCommand({"grep", "-rlaF", password, farm_->state_dir()}).out, "");
+}
+
+// ---- files
+
+TEST_F(ContextsTest, ATarFromAUrlIsUnpacked) {
+  scratch_.Write("tree/Dockerfile",
+                 "FROM base\nCOPY . /c\nRUN test -f /c/d/f && test ! -e /c/no && "
+                 "test \"$(stat -c %u /c/d/f)\" = 0\n");
+  scratch_.Write("tree/d/f", "f");
+  scratch_.Write("tree/no", "no");
+  scratch_.Write("tree/.dockerignore", "/no\n");
+  ASSERT_EQ(RunCommand({"chown", "-R", "1234:1234", scratch_ / "tree"}).exit_code, 0);
+  PutTar("context", scratch_ / "tree");  // A name says nothing.
+  EXPECT_THAT(Ran(BuildOk(server_.url() + "/context")), ElementsAre("COPY", "RUN "));
+  EXPECT_THAT(server_.TakeLog(), ElementsAre("200 GET /context"));
+  EXPECT_THAT(Ran(BuildOk(server_.url() + "/context")), IsEmpty());
+  EXPECT_THAT(server_.TakeLog(), ElementsAre("304 GET /context"));
+}
+
+TEST_F(ContextsTest, AFileThatIsNoTarIsADockerfileWithoutContext) {
+  server_.Put("/app.tar.gz", "FROM base\nRUN --mount=target=/c test -z \"$(ls -A /c)\"\n");
+  EXPECT_THAT(Ran(BuildOk(server_.url() + "/app.tar.gz")), ElementsAre("RUN "));
+  const CommandResult named = Build(server_.url() + "/app.tar.gz", {"-f", "x"});
+  EXPECT_EQ(named.exit_code, 1);
+  EXPECT_THAT(named.err, HasSubstr("it is no tar archive"));
+  server_.Put("/Dockerfile", "FROM base\nRUNN x\n");
+  const CommandResult bad =
+      farm_->Farm({"build", "--progress=plain", server_.url() + "/Dockerfile"});
+  EXPECT_EQ(bad.exit_code, 1);
+  EXPECT_THAT(bad.err, AllOf(HasSubstr("did you mean RUN"), HasSubstr(">>> RUNN x")));
+}
+
+// ---- standard input
+
+TEST_F(ContextsTest, ATarOrADockerfileMayComeFromStandardInput) {
+  scratch_.Write("tree/Dockerfile", "FROM base\nCOPY f /stdin\nRUN test -f /stdin\n");
+  scratch_.Write("tree/f", "from a pipe");
+  ASSERT_EQ(RunCommand({"tar", "-C", scratch_ / "tree", "-czf", scratch_ / "c.tgz", "."}).exit_code,
+            0);
+  EXPECT_THAT(Ran(BuildOk("-", {}, *ReadFile(scratch_ / "c.tgz"))), ElementsAre("COPY", "RUN "));
+  EXPECT_THAT(Ran(BuildOk("-", {}, "FROM base\nRUN echo dockerfile from a pipe\n")),
+              ElementsAre("RUN "));
+  BuildOk(scratch_ / "tree", {"-f", "-"}, "FROM base\nCOPY f /dockerfile-from-a-pipe\n");
+}
+
+}  // namespace
+}  // namespace farm
