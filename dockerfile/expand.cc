@@ -318,9 +318,11 @@ absl::StatusOr<std::string> Expander::ExpandWord(absl::string_view word) const {
 }
 
 absl::StatusOr<Expansion> ExpandHeredoc(absl::string_view data, VariableLookup lookup) {
-  return Expander({.ignore_quotes = true, .bytes_max = kHeredocExpansionBytesMax},
-                  std::move(lookup))
-      .Expand(data);
+  const ExpandOptions options = {.ignore_quotes = true, .bytes_max = kHeredocExpansionBytesMax};
+  // Not shown in the message: it has lines of its own.
+  ASSIGN_OR_RETURN(Expansion expansion, Expanding(options, lookup, data).Run(),
+                   _ << "cannot expand the text of a heredoc");
+  return expansion;
 }
 
 }  // namespace farm
