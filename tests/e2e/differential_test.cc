@@ -35,6 +35,8 @@ namespace fs = std::filesystem;
 
 constexpr char kCases[] = "tests/e2e/differential";
 constexpr int kBuildsAtOnce = 4;
+// All images at once, on a machine that has other things to do.
+constexpr absl::Duration kLoadTimeout = absl::Minutes(12);
 
 std::vector<std::string> CaseNames() {
   std::vector<std::string> names;
@@ -319,7 +321,9 @@ class DifferentialTest : public testing::TestWithParam<std::string> {
       }
     }
     if (all.empty()) return;
-    const CommandResult loaded = docker.Docker({"load", "-i", dir / "farm.tar"});
+    CommandOptions load_options;
+    load_options.timeout = kLoadTimeout;
+    const CommandResult loaded = docker.Docker({"load", "-i", dir / "farm.tar"}, load_options);
     ASSERT_EQ(loaded.exit_code, 0) << loaded.all() << docker.Logs();
     const absl::Time begin = absl::Now();
     InParallel(all.size(), [&](size_t task) {

@@ -1,0 +1,1 @@
+echo 1 > file; mkdir -p dir/sub; echo 2 > dir/sub/f

@@ -1,0 +1,1 @@
+mkdir d; touch ignored kept d/f; printf 'kept\n' > .dockerignore
