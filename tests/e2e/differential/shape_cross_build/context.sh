@@ -1,0 +1,1 @@
+echo x > main.go
