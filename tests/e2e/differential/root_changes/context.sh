@@ -1,0 +1,1 @@
+echo 1 > a; mkdir d; chmod 711 .
