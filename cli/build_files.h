@@ -35,9 +35,8 @@ struct BuildFiles {
 // is Dockerfile in the context, "-" is `standard_input`. In a tar it is a path within, and links
 // lead nowhere else; with a URL, too, unless it is absolute.
 //   NOT_FOUND         no such context or Dockerfile, in docker's words; says what may be meant
-//   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file, a URL that
-//   can't
-//                     be fetched
+//   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file, a URL of a kind
+//                     that is not fetched
 //   and the errors of ExtractTar() for a tar
 absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std::string& file,
                                           ByteSource& standard_input);

@@ -44,6 +44,7 @@ class LocalFarm {
   LocalFarm(LocalFarmOptions options, Connect connect, Note note);
 
   std::string address() const;  // "unix:/run/farm/farm.sock"
+  // A line for the person, by the Note that the constructor got.
   void Tell(absl::string_view line) const { note_(line); }
 
   // A client of the running farm, started if need be. A farm of another version that is idle is

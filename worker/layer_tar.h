@@ -14,9 +14,9 @@ namespace farm {
 
 // Calls `read` with the tar of the layer that the step names as its only input, `diff_id`; again,
 // with another form of it, if one turns out to be missing or damaged. `read` reads to the end.
-//   INVALID_ARGUMENT     the input is no single layer, or another one
+//   INVALID_ARGUMENT     the input is no single layer, or `diff_id` no digest
 //   FAILED_PRECONDITION  no form of it can be had
-//   DATA_LOSS            what can be had is damaged
+//   DATA_LOSS            what can be had is damaged, or another layer
 //   CANCELLED
 // and what `read` says.
 absl::Status ReadLayerTar(const StepTools& tools, const StepRun& run, const std::string& diff_id,
