@@ -50,6 +50,16 @@ class GrpcFarmClient final : public FarmClient {
     return Call<v1::CancelResponse>(builds_.get(), &v1::Builds::Stub::Cancel, request).status();
   }
 
+  absl::StatusOr<v1::AnswerSshAgentResponse> AnswerSshAgent(
+      const v1::AnswerSshAgentRequest& request, CancelToken& cancel) override {
+    grpc::ClientContext context;
+    SetTimeout(context, kCallTimeout);
+    const CancelToken::Callback on_cancel(cancel, [&context] { context.TryCancel(); });
+    v1::AnswerSshAgentResponse response;
+    RETURN_IF_ERROR(Named(builds_->AnswerSshAgent(&context, request, &response)));
+    return response;
+  }
+
   absl::StatusOr<v1::ListImagesResponse> ListImages(const v1::ListImagesRequest& request) override {
     return Call<v1::ListImagesResponse>(images_.get(), &v1::Images::Stub::List, request);
   }

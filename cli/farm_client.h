@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "base/cancel_token.h"
 #include "cas/blob_store.h"
 #include "proto/farm/v1/admin.pb.h"
 #include "proto/farm/v1/build.pb.h"
@@ -34,6 +35,9 @@ class FarmClient {
   virtual absl::Status AttachBuild(const v1::AttachRequest& request,
                                    const EventHandler& handler) = 0;
   virtual absl::Status Cancel(const v1::CancelRequest& request) = 0;
+  // A long poll. Returns early with CANCELLED once `cancel` is used.
+  virtual absl::StatusOr<v1::AnswerSshAgentResponse> AnswerSshAgent(
+      const v1::AnswerSshAgentRequest& request, CancelToken& cancel) = 0;
 
   virtual absl::StatusOr<v1::ListImagesResponse> ListImages(
       const v1::ListImagesRequest& request) = 0;

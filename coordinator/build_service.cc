@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/ssh_agent_protocol.h"
 #include "coordinator/build_session.h"
 #include "coordinator/service_support.h"
 #include "proto/farm/v1/build.grpc.pb.h"
@@ -44,6 +45,37 @@ class BuildService final : public v1::Builds::CallbackService {
       writer->End(ToGrpcStatus(absl::ResourceExhaustedError("the coordinator has too much to do")));
     }
     return writer;
+  }
+
+  grpc::ServerUnaryReactor* AnswerSshAgent(grpc::CallbackServerContext* call,
+                                           const v1::AnswerSshAgentRequest* request,
+                                           v1::AnswerSshAgentResponse* response) override {
+    absl::StatusOr<Caller> caller = context_.authenticator.Authenticate(*call, Role::kClient);
+    if (!caller.ok()) return FinishNow(call, caller.status());
+    if (request->answer().size() > kSshAgentMessageBytesMax) {
+      return FinishNow(call, absl::InvalidArgumentError(absl::StrCat(
+                                 "an answer of more than ", kSshAgentMessageBytesMax, " bytes")));
+    }
+    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+    const bool posted = context_.farm.loop.Post(
+        [this, reactor, response, caller = *std::move(caller), request = *request] {
+          const auto session = context_.sessions.Find(caller.domain, request.build_id());
+          SshAgentRelay* agents = session == nullptr ? nullptr : session->ssh_agents();
+          if (agents == nullptr) {
+            reactor->Finish(ToGrpcStatus(
+                absl::NotFoundError(absl::StrCat("no build ", request.build_id(), " is kept"))));
+            return;
+          }
+          agents->Poll(request, [reactor, response](auto answer) {
+            if (answer.ok()) *response = *std::move(answer);
+            reactor->Finish(ToGrpcStatus(answer.status()));
+          });
+        });
+    if (!posted) {
+      reactor->Finish(
+          ToGrpcStatus(absl::ResourceExhaustedError("the coordinator has too much to do")));
+    }
+    return reactor;
   }
 
   grpc::ServerUnaryReactor* Cancel(grpc::CallbackServerContext* call,

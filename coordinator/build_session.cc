@@ -31,6 +31,7 @@ namespace {
 // How often a build looks at everything anew because blobs turned out to be lost.
 constexpr int kRestartsMax = 3;
 constexpr int kTagsMax = 256;
+constexpr int kSshAgentsMax = 64;
 
 PlanOptions PlanOptionsOf(const FarmContext& farm, const v1::StartBuildRequest& request) {
   PlanOptions options;
@@ -94,14 +95,29 @@ absl::Status CheckRunnable(const Plan& plan) {
   return absl::OkStatus();
 }
 
-// The secrets that the mounts of `run` name, of those that the client sent.
+// An ssh agent that a mount names, if the client has it.
+absl::Status AddSshAgent(const PlanStep& step, const v1::RunMount& mount,
+                         const v1::StartBuildRequest& request, v1::StepExecution& execution) {
+  const auto& agents = request.ssh_agents();
+  if (std::find(agents.begin(), agents.end(), mount.id()) != agents.end()) {
+    const auto& added = execution.ssh_agents();
+    const bool is_new = std::find(added.begin(), added.end(), mount.id()) == added.end();
+    if (is_new) execution.add_ssh_agents(mount.id());
+    return absl::OkStatus();
+  }
+  if (!mount.required()) return absl::OkStatus();
+  return ErrorAt(
+      step.position,
+      absl::StrCat("ssh agent ", mount.id(), ": not found (give it with --ssh ", mount.id(), ")"),
+      step.source_line);
+}
+
+// The secrets and ssh agents that the mounts of `run` name, of those that the client has.
 absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
                         const v1::StartBuildRequest& request, v1::StepExecution& execution) {
   for (const v1::RunMount& mount : run.mounts()) {
-    if (mount.kind() == v1::RunMount::KIND_SSH && mount.required()) {
-      return ErrorAt(step.position,
-                     absl::StrCat("ssh agent ", mount.id(), ": not found (give it with --ssh)"),
-                     step.source_line);
+    if (mount.kind() == v1::RunMount::KIND_SSH) {
+      RETURN_IF_ERROR(AddSshAgent(step, mount, request, execution));
     }
     if (mount.kind() != v1::RunMount::KIND_SECRET) continue;
     const auto secret =
@@ -171,7 +187,9 @@ void PutAsideDamaged(FarmContext& farm, std::vector<Digest> blobs,
 }  // namespace
 
 BuildSession::BuildSession(FarmContext& farm, Options options, v1::StartBuildRequest request)
-    : ExportSession(farm, std::move(options)), request_(std::move(request)) {}
+    : ExportSession(farm, std::move(options)),
+      request_(std::move(request)),
+      ssh_agents_({request_.ssh_agents().begin(), request_.ssh_agents().end()}, farm.clock) {}
 
 void BuildSession::Start() {
   v1::BuildEvent event;
@@ -179,6 +197,10 @@ void BuildSession::Start() {
   events().Emit(std::move(event));
   if (request_.tags_size() > kTagsMax) {
     return Fail(absl::InvalidArgumentError(absl::StrCat("more than ", kTagsMax, " tags")));
+  }
+  if (request_.ssh_agents_size() > kSshAgentsMax) {
+    return Fail(
+        absl::InvalidArgumentError(absl::StrCat("more than ", kSshAgentsMax, " ssh agents")));
   }
   for (const std::string& tag : request_.tags()) {
     const absl::StatusOr<Reference> reference = Reference::Parse(tag);

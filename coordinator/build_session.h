@@ -32,6 +32,7 @@ class BuildSession final : public ExportSession {
 
   void Start() override;
   void AddLiveBlobs(LiveBlobs& live) const override;
+  SshAgentRelay* ssh_agents() override { return &ssh_agents_; }
 
  private:
   // What the pool makes of the request.
@@ -154,6 +155,7 @@ class BuildSession final : public ExportSession {
   void StoreImage(const Image& image, std::function<void(v1::BuiltImage)> then);
 
   v1::StartBuildRequest request_;  // as it came; a context from a URL adds its Dockerfile
+  SshAgentRelay ssh_agents_;
   std::optional<FetchedContext> context_;
   std::shared_ptr<const Plan> plan_;  // read by the pool, too
   std::vector<ResolvedBase> bases_;

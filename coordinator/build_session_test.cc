@@ -71,6 +71,7 @@ class ScriptedWorker {
   bool silent = false;                         // takes leases and never reports
   std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
   std::string isolated_missing;
+  std::function<void(const v1::Lease&)> on_lease;  // before it is done
   int acknowledged = 0;
 
   // One exchange with the coordinator. True if something was done.
@@ -94,7 +95,10 @@ class ScriptedWorker {
     states_.clear();
     acknowledged += response.acknowledged_size();
     if (silent) return false;
-    for (const v1::Lease& lease : response.leases()) states_.push_back(Execute(lease));
+    for (const v1::Lease& lease : response.leases()) {
+      if (on_lease != nullptr) on_lease(lease);
+      states_.push_back(Execute(lease));
+    }
     return reports || !states_.empty();
   }
 
@@ -612,6 +616,57 @@ TEST_F(BuildSessionTest, ARepositoryOverSshIsRefusedBeforeAnythingRuns) {
   EXPECT_THAT(done.error().message(),
               AllOf(HasSubstr("Dockerfile:3:1"), HasSubstr("needs an ssh agent")));
   EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, AStepsSshAgentIsThatOfTheClient) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN --mount=type=ssh,id=a one\n");
+  request.add_ssh_agents("a");
+  const auto session =
+      std::make_shared<BuildSession>(farm_, Session::Options{.id = "s", .domain = "main"}, request);
+  std::vector<std::string> answers;
+  worker_.on_lease = [&](const v1::Lease& lease) {
+    EXPECT_THAT(lease.spec().execution().ssh_agents(), ElementsAre("a"));
+    const auto ask = [&](const std::string& worker, const std::string& agent) {
+      v1::AskSshAgentRequest question;
+      question.set_worker(worker);
+      *question.mutable_epoch() = lease.epoch();
+      question.set_agent(agent);
+      question.set_question("list");
+      runner_.AskSshAgent(question, [&](absl::StatusOr<std::string> answer) {
+        answers.push_back(
+            answer.ok() ? *answer : std::string(absl::StatusCodeToString(answer.status().code())));
+      });
+    };
+    ask("w1", "a");
+    ask("w1", "b");
+    ask("w2", "a");
+  };
+  // The client waits already.
+  session->ssh_agents()->Poll({}, [&](absl::StatusOr<v1::AnswerSshAgentResponse> question) {
+    ASSERT_OK(question.status());
+    EXPECT_EQ(question->agent(), "a");
+    v1::AnswerSshAgentRequest answer;
+    answer.set_number(question->number());
+    answer.set_answer(question->question() + " of a");
+    session->ssh_agents()->Poll(answer, [](const auto&) {});
+  });
+  EXPECT_FALSE(Finish(session).has_error());
+  EXPECT_THAT(answers, ElementsAre("list of a", "PERMISSION_DENIED", "ABORTED"));
+}
+
+TEST_F(BuildSessionTest, AnSshAgentThatIsRequiredAndNotThereEndsTheBuildAtItsLine) {
+  const v1::BuildFinished done =
+      Build("FROM scratch\nRUN --mount=type=ssh,id=a,required=true one\n");
+  EXPECT_EQ(done.error().line(), 2);
+  EXPECT_THAT(done.error().message(), HasSubstr("give it with --ssh a"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, WhetherThereIsAnSshAgentIsInNoKey) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN --mount=type=ssh one\n");
+  EXPECT_FALSE(Build(request).has_error());
+  request.add_ssh_agents("default");
+  EXPECT_EQ(Build(request).image().steps_cached(), 1);
 }
 
 // ---- a context from a URL

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/ssh_agent_protocol.h"
 #include "base/version.h"
 #include "coordinator/service_support.h"
 #include "proto/farm/v1/lease.grpc.pb.h"
@@ -27,6 +28,11 @@ absl::Status Check(const v1::SynchronizeRequest& request) {
   return absl::OkStatus();
 }
 
+// Names of enrolled workers are theirs: one can't speak for another.
+std::string WorkerName(const Caller& caller, const std::string& name) {
+  return caller.name == "local" ? name : absl::StrCat(caller.name, "/", name);
+}
+
 class LeaseService final : public v1::Leases::CallbackService {
  public:
   explicit LeaseService(ServiceContext& context) : context_(context) {}
@@ -37,10 +43,8 @@ class LeaseService final : public v1::Leases::CallbackService {
     absl::StatusOr<Caller> caller = context_.authenticator.Authenticate(*call, Role::kWorker);
     if (!caller.ok()) return FinishNow(call, caller.status());
     if (absl::Status status = Check(*request); !status.ok()) return FinishNow(call, status);
-    // Names of enrolled workers are theirs: one can't speak for another.
     v1::SynchronizeRequest checked = *request;
-    if (caller->name != "local")
-      checked.set_worker(absl::StrCat(caller->name, "/", request->worker()));
+    checked.set_worker(WorkerName(*caller, request->worker()));
     grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
     Post(reactor, [this, reactor, response, checked = std::move(checked)] {
       context_.farm.runner.Synchronize(checked, [reactor, response](auto answer) {
@@ -65,6 +69,27 @@ class LeaseService final : public v1::Leases::CallbackService {
       const absl::StatusOr<bool> truncated = context_.farm.runner.AppendLog(request);
       if (truncated.ok()) response->set_truncated(*truncated);
       reactor->Finish(ToGrpcStatus(truncated.status()));
+    });
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* AskSshAgent(grpc::CallbackServerContext* call,
+                                        const v1::AskSshAgentRequest* request,
+                                        v1::AskSshAgentResponse* response) override {
+    absl::StatusOr<Caller> caller = context_.authenticator.Authenticate(*call, Role::kWorker);
+    if (!caller.ok()) return FinishNow(call, caller.status());
+    if (request->question().size() > kSshAgentMessageBytesMax) {
+      return FinishNow(call, absl::InvalidArgumentError(absl::StrCat(
+                                 "a question of more than ", kSshAgentMessageBytesMax, " bytes")));
+    }
+    v1::AskSshAgentRequest checked = *request;
+    checked.set_worker(WorkerName(*caller, request->worker()));
+    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
+    Post(reactor, [this, reactor, response, checked = std::move(checked)] {
+      context_.farm.runner.AskSshAgent(checked, [reactor, response](auto answer) {
+        if (answer.ok()) response->set_answer(*std::move(answer));
+        reactor->Finish(ToGrpcStatus(answer.status()));
+      });
     });
     return reactor;
   }

@@ -507,6 +507,12 @@ std::optional<std::string> Scheduler::JobOf(LeaseEpoch epoch) const {
   return it->second.job;
 }
 
+std::optional<std::string> Scheduler::JobOf(LeaseEpoch epoch, const std::string& worker) const {
+  const auto it = leases_.find(epoch);
+  if (it == leases_.end() || it->second.worker != worker) return std::nullopt;
+  return it->second.job;
+}
+
 std::vector<Scheduler::WorkerView> Scheduler::Workers() const {
   std::vector<WorkerView> out;
   for (const auto& [name, worker] : workers_) {

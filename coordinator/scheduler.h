@@ -100,6 +100,8 @@ class Scheduler {
   void MarkTold(const std::string& worker);
   // The job that `epoch` stands for, if the lease is held now.
   std::optional<std::string> JobOf(LeaseEpoch epoch) const;
+  // The same, if it is `worker` that holds it.
+  std::optional<std::string> JobOf(LeaseEpoch epoch, const std::string& worker) const;
 
   struct WorkerView {
     std::string name;

@@ -375,6 +375,16 @@ TEST_F(SchedulerTest, AWorkerOfAnotherPlatformOrWithoutTheNetworkGetsNothing) {
   EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/host");
 }
 
+TEST_F(SchedulerTest, ALeaseIsOfItsWorkerAlone) {
+  Join("w1");
+  Join("w2");
+  scheduler_.Submit(Run("make"));
+  const std::string holder = scheduler_.LeasesOf("w1").empty() ? "w2" : "w1";
+  const LeaseEpoch epoch = scheduler_.LeasesOf(holder)[0].epoch;
+  EXPECT_EQ(scheduler_.JobOf(epoch, holder), "main/make");
+  EXPECT_EQ(scheduler_.JobOf(epoch, holder == "w1" ? "w2" : "w1"), std::nullopt);
+}
+
 TEST_F(SchedulerTest, AJobWaitsForTheFirstWorkerHoweverLong) {
   scheduler_.Submit(Run("make"));
   EXPECT_FALSE(scheduler_.HasWorkers());

@@ -312,6 +312,15 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
     if (publishing_ > 0) return;
     for (auto& waiting : std::exchange(when_published_, {})) waiting();
   };
+  observer.ask_ssh_agent = [this, weak](const std::string& id, const std::string& question,
+                                        std::function<bool()> is_wanted,
+                                        SshAgentRelay::Answer then) {
+    if (weak.lock() == nullptr || !open_) return false;
+    SshAgentRelay* agents = ssh_agents();
+    if (agents == nullptr || !agents->Has(id)) return false;
+    agents->Ask(id, question, std::move(is_wanted), std::move(then));
+    return true;
+  };
   *ticket = farm_.runner.Run(std::move(run.request), std::move(observer));
   tickets_.insert(*ticket);
 }
@@ -426,6 +435,7 @@ void Session::End(v1::BuildFinished finished) {
   }
   open_ = false;
   cancel_->Cancel();
+  if (SshAgentRelay* agents = ssh_agents(); agents != nullptr) agents->Close();
   for (StepRunner::Ticket ticket : std::exchange(tickets_, {})) farm_.runner.Leave(ticket);
   when_published_.clear();
   v1::BuildEvent event;

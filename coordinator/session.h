@@ -14,6 +14,7 @@
 #include "base/cancel_token.h"
 #include "coordinator/event_stream.h"
 #include "coordinator/farm_context.h"
+#include "coordinator/ssh_agent_relay.h"
 #include "oci/descriptor.h"
 #include "proto/farm/v1/build.pb.h"
 
@@ -59,6 +60,8 @@ class Session : public std::enable_shared_from_this<Session> {
   EventStream& events() { return events_; }
   const std::string& id() const { return options_.id; }
   const std::string& domain() const { return options_.domain; }
+  // What steps ask of the client's ssh agents goes through it; null if it has none.
+  virtual SshAgentRelay* ssh_agents() { return nullptr; }
   // What the collector must leave alone while the session is open, and, if it made what the client
   // has yet to fetch, while it is kept.
   struct LiveBlobs {

@@ -44,6 +44,7 @@ void SessionTable::OnTick() {
   const absl::Time now = clock_.Now();
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     Entry& entry = it->second;
+    if (SshAgentRelay* agents = entry.session->ssh_agents(); agents != nullptr) agents->OnTick();
     const bool finished = entry.session->events().finished();
     if (!finished && entry.session->events().watchers() > 0) {
       entry.since = now;

@@ -192,6 +192,30 @@ absl::StatusOr<bool> StepRunner::AppendLog(const v1::AppendLogRequest& request) 
   return job.log_truncated;
 }
 
+void StepRunner::AskSshAgent(const v1::AskSshAgentRequest& request,
+                             std::function<void(absl::StatusOr<std::string>)> then) {
+  const LeaseEpoch epoch{request.epoch().incarnation(), request.epoch().sequence()};
+  // Not of whom else a step was lent to: an agent is for the step's worker alone.
+  const std::optional<std::string> id = scheduler_.JobOf(epoch, request.worker());
+  if (!id.has_value()) return then(absl::AbortedError("the lease is not held any more"));
+  const Job& job = *jobs_.at(*id);
+  const auto& agents = job.request.spec.execution().ssh_agents();
+  if (std::find(agents.begin(), agents.end(), request.agent()) == agents.end()) {
+    return then(
+        absl::PermissionDeniedError(absl::StrCat("the step has no ssh agent ", request.agent())));
+  }
+  const auto is_held = [this, epoch, worker = request.worker()] {
+    return scheduler_.JobOf(epoch, worker).has_value();
+  };
+  for (const Waiter& waiter : job.waiters) {
+    if (waiter.observer.ask_ssh_agent &&
+        waiter.observer.ask_ssh_agent(request.agent(), request.question(), is_held, then)) {
+      return;
+    }
+  }
+  then(absl::UnavailableError(absl::StrCat("nobody has the ssh agent ", request.agent())));
+}
+
 void StepRunner::OnTick() {
   Take(scheduler_.OnTick(clock_.Now()));
   AnswerPolls();

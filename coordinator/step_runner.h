@@ -60,6 +60,12 @@ class StepRunner {
     std::function<void(absl::string_view bytes, bool is_stderr)> on_log;
     std::function<void(absl::StatusOr<Outcome> outcome)> on_done;
     std::function<void(absl::Status status)> on_published;
+    // Has ssh agent `id` of who waits here answer `question`, while `is_wanted`, and calls `then`
+    // once; false if it can't.
+    std::function<bool(const std::string& id, const std::string& question,
+                       std::function<bool()> is_wanted,
+                       std::function<void(absl::StatusOr<std::string> answer)> then)>
+        ask_ssh_agent;
   };
 
   using Ticket = int64_t;
@@ -83,6 +89,10 @@ class StepRunner {
                    std::function<void(absl::StatusOr<v1::SynchronizeResponse>)> reply);
   // ABORTED if the lease is not held. True: the log's limit is reached.
   absl::StatusOr<bool> AppendLog(const v1::AppendLogRequest& request);
+  // For a worker: has an ssh agent of whoever waits for the lease's step answer. `then` is called
+  // once, now or later; errors are those of Leases.AskSshAgent.
+  void AskSshAgent(const v1::AskSshAgentRequest& request,
+                   std::function<void(absl::StatusOr<std::string> answer)> then);
   // Call it about each second.
   void OnTick();
   // Answers all polls.

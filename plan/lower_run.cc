@@ -17,6 +17,8 @@ namespace {
 
 constexpr absl::string_view kHeredocDirectory = "/dev/pipes/";
 constexpr absl::string_view kSecretsDirectory = "/run/secrets/";
+constexpr absl::string_view kSshAgentPath = "/run/buildkit/ssh_agent.";
+constexpr absl::string_view kSshAgentVariable = "SSH_AUTH_SOCK";
 
 v1::NetworkMode Network(const RunInstruction& run, const PlanOptions& options) {
   if (run.network == "none") return v1::NETWORK_MODE_NONE;
@@ -133,6 +135,7 @@ class MountLowering {
   std::vector<v1::RunMount> mounts;
   std::vector<SourceRequest> sources;
   std::set<std::string> secret_variables;
+  std::string ssh_agent;  // the first one's target; "" if there is none
 
  private:
   static std::string RootRelative(absl::string_view path) {
@@ -223,9 +226,11 @@ class MountLowering {
     lowered.set_source(-1);
     lowered.set_kind(v1::RunMount::KIND_SSH);
     lowered.set_id(mount.id.empty() ? "default" : mount.id);
+    lowered.set_target(absl::StrCat(kSshAgentPath, ssh_agents_++));
     if (!mount.target.empty()) {
       ASSIGN_OR_RETURN(*lowered.mutable_target(), Target(mount.target));
     }
+    if (ssh_agent.empty()) ssh_agent = lowered.target();
     lowered.set_required(mount.required);
     lowered.set_read_only(true);
     SetOwner(mount, 0600, lowered);
@@ -237,6 +242,7 @@ class MountLowering {
   const StageState& stage_;
   const Instruction& instruction_;
   SourcePosition position_;
+  int ssh_agents_ = 0;
 };
 
 v1::RunMount ScriptMount(const InlineFile& file) {
@@ -281,7 +287,10 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
   step.sources = std::move(mounts.sources);
   v1::RunOperation& operation = *step.identity.mutable_run();
   operation.mutable_args()->Add(script.args.begin(), script.args.end());
-  const std::vector<std::string> env = stage.env.ToList();
+  std::vector<std::string> env = stage.env.ToList();
+  if (!mounts.ssh_agent.empty() && !stage.env.Get(kSshAgentVariable).has_value()) {
+    env.push_back(absl::StrCat(kSshAgentVariable, "=", mounts.ssh_agent));
+  }
   operation.mutable_env()->Add(env.begin(), env.end());
   for (const std::string& variable : env) stage.text_bytes += variable.size() + sizeof(variable);
   for (v1::RunMount& mount : mounts.mounts) *operation.add_mounts() = std::move(mount);

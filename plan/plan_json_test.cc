@@ -117,8 +117,8 @@ TEST(PlanJsonTest, MountsAreToldWithTheirDefaults) {
                       R"({"type":"tmpfs","target":"/t","size":1024},)"
                       R"({"type":"secret","target":"/run/secrets/s","id":"s","uid":0,"gid":0,)"
                       R"("mode":"0400"},{"type":"secret","id":"e","env":"E","uid":0,"gid":0,)"
-                      R"("mode":"0400"},{"type":"ssh","id":"default","uid":0,"gid":0,)"
-                      R"("mode":"0600"}])"));
+                      R"("mode":"0400"},{"type":"ssh","target":"/run/buildkit/ssh_agent.0",)"
+                      R"("id":"default","uid":0,"gid":0,"mode":"0600"}])"));
   EXPECT_THAT(json, HasSubstr(R"("deps":["context","image:docker.io/library/alpine:latest"])"));
 }
 

@@ -412,6 +412,21 @@ TEST(MakePlanTest, OwnerAndModeOfACacheAreItsSourcesUnlessGiven) {
   EXPECT_FALSE(mount.has_mode());
 }
 
+TEST(MakePlanTest, TheFirstSshAgentIsNamedByTheEnvironmentUnlessTheFileDoes) {
+  const auto run_of = [](const std::string& lines) {
+    return PlanOf("FROM a\n" + lines).value().steps.back().identity.run();
+  };
+  const v1::RunOperation run =
+      run_of("RUN --mount=type=ssh --mount=type=ssh,id=b,target=/b --mount=type=ssh,id=c make\n");
+  EXPECT_EQ(run.mounts(0).target(), "/run/buildkit/ssh_agent.0");
+  EXPECT_EQ(run.mounts(1).target(), "/b");
+  EXPECT_EQ(run.mounts(2).target(), "/run/buildkit/ssh_agent.2");
+  EXPECT_THAT(run.env(), testing::Contains("SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0"));
+  EXPECT_THAT(run_of("ENV SSH_AUTH_SOCK=/own\nRUN --mount=type=ssh make\n").env(),
+              AllOf(testing::Contains("SSH_AUTH_SOCK=/own"), testing::SizeIs(2)));
+  EXPECT_THAT(run_of("RUN make\n").env(), testing::SizeIs(1));
+}
+
 TEST(MakePlanTest, WhatStandsOnALinkedLayerWaitsForAllBelow) {
   const absl::StatusOr<Plan> plan =
       PlanOf("FROM alpine\nRUN a\nCOPY --link b /b\nCOPY --link c /c\nRUN d\n");

@@ -258,19 +258,24 @@ void Agent::RunTask(Task& task) {
     Cancel(stop);
   });
   const absl::Time started = clock_.Now();
-  absl::StatusOr<v1::StepResult> result =
-      executor_.Execute({.id = id,
-                         .spec = task.lease.spec(),
-                         .log = log,
-                         .cancel = task.cancel,
-                         .enter_phase = [&](StepPhase phase) {
-                           MutexLock lock(mu_);
-                           leases_.OnPhase(epoch, ToProto(phase));
-                           if (phase_report_at_ == absl::InfiniteFuture()) {
-                             phase_report_at_ = clock_.Now() + options_.phase_report_delay;
-                             changed_.notify_all();
-                           }
-                         }});
+  absl::StatusOr<v1::StepResult> result = executor_.Execute(
+      {.id = id,
+       .spec = task.lease.spec(),
+       .log = log,
+       .cancel = task.cancel,
+       .enter_phase =
+           [&](StepPhase phase) {
+             MutexLock lock(mu_);
+             leases_.OnPhase(epoch, ToProto(phase));
+             if (phase_report_at_ == absl::InfiniteFuture()) {
+               phase_report_at_ = clock_.Now() + options_.phase_report_delay;
+               changed_.notify_all();
+             }
+           },
+       .ask_ssh_agent =
+           [&](const std::string& agent, absl::string_view question, CancelToken& cancel) {
+             return AskSshAgent(task.lease.epoch(), agent, question, cancel);
+           }});
   // The log before the result: who sees a step done has seen what it wrote.
   log.Finish();
   LogInfo("step ended", {{"lease", id},
@@ -281,6 +286,20 @@ void Agent::RunTask(Task& task) {
   tasks_.erase(epoch);
   leases_.OnFinished(epoch, std::move(result));
   Changed();
+}
+
+absl::StatusOr<std::string> Agent::AskSshAgent(const v1::LeaseEpoch& epoch,
+                                               const std::string& agent, absl::string_view question,
+                                               CancelToken& cancel) {
+  v1::AskSshAgentRequest request;
+  request.set_worker(options_.worker);
+  *request.mutable_epoch() = epoch;
+  request.set_agent(agent);
+  request.set_question(std::string(question));
+  absl::StatusOr<v1::AskSshAgentResponse> response =
+      client_.AskSshAgent(request, options_.ssh_agent_timeout, cancel);
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_answer());
 }
 
 }  // namespace farm

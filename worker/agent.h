@@ -12,6 +12,8 @@
 
 #include "absl/random/random.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/cancel_token.h"
 #include "base/clock.h"
@@ -54,6 +56,8 @@ class Agent {
     absl::Duration goodbye_timeout = absl::Seconds(2);
     // A step's new phase is reported this late at most, with other news if there is some.
     absl::Duration phase_report_delay = absl::Milliseconds(200);
+    // Of one question to an ssh agent. The coordinator gives up before.
+    absl::Duration ssh_agent_timeout = absl::Minutes(3);
   };
 
   // Borrows all.
@@ -82,6 +86,8 @@ class Agent {
   void PollLoop();
   void SlotLoop();
   void RunTask(Task& task);
+  absl::StatusOr<std::string> AskSshAgent(const v1::LeaseEpoch& epoch, const std::string& agent,
+                                          absl::string_view question, CancelToken& cancel);
 
   v1::SynchronizeRequest MakeRequest() FARM_REQUIRES(mu_);
   void OnAnswer(const absl::StatusOr<v1::SynchronizeResponse>& response, int64_t sequence,

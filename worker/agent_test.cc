@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
 #include "worker/lease_set.h"
@@ -249,6 +250,14 @@ class FakeCoordinator final : public LeaseClient {
     return response;
   }
 
+  absl::StatusOr<v1::AskSshAgentResponse> AskSshAgent(const v1::AskSshAgentRequest& request,
+                                                      absl::Duration, CancelToken&) override {
+    v1::AskSshAgentResponse response;
+    response.set_answer(absl::StrCat(request.worker(), " ", request.epoch().sequence(), " ",
+                                     request.agent(), " ", request.question()));
+    return response;
+  }
+
   void Grant(const v1::Lease& lease) {
     MutexLock lock(mu_);
     leases_.push_back(lease);
@@ -443,6 +452,18 @@ TEST_F(AgentTest, LeaseIsRunAndItsResultReported) {
   EXPECT_EQ(done.result().exit_code(), 7);
   EXPECT_EQ(done.job(), "main/make");
   coordinator_.WaitFor([](const auto& r) { return r.leases().empty(); });
+}
+
+TEST_F(AgentTest, AStepsSshAgentIsAskedInItsLease) {
+  absl::StatusOr<std::string> answer = absl::UnknownError("not asked");
+  executor_.run = [&](const StepRun& run) {
+    answer = run.ask_ssh_agent("default", "question", run.cancel);
+    return Exit(0);
+  };
+  Start();
+  coordinator_.Grant(MakeLease(5, "make"));
+  coordinator_.WaitForDone(5);
+  EXPECT_THAT(answer, IsOkAndHolds("w1 5 default question"));
 }
 
 TEST_F(AgentTest, StepsRunSideBySideOnAllSlots) {

@@ -40,6 +40,17 @@ class GrpcLeaseClient final : public LeaseClient {
     return response;
   }
 
+  absl::StatusOr<v1::AskSshAgentResponse> AskSshAgent(const v1::AskSshAgentRequest& request,
+                                                      absl::Duration timeout,
+                                                      CancelToken& cancel) override {
+    grpc::ClientContext context;
+    SetTimeout(context, timeout);
+    const CancelToken::Callback on_cancel(cancel, [&context] { context.TryCancel(); });
+    v1::AskSshAgentResponse response;
+    RETURN_IF_ERROR(FromGrpcStatus(stub_->AskSshAgent(&context, request, &response)));
+    return response;
+  }
+
  private:
   static void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));

@@ -14,6 +14,8 @@ class ChannelInterface;
 namespace farm::v1 {
 class AppendLogRequest;
 class AppendLogResponse;
+class AskSshAgentRequest;
+class AskSshAgentResponse;
 class SynchronizeRequest;
 class SynchronizeResponse;
 }  // namespace farm::v1
@@ -33,6 +35,11 @@ class LeaseClient {
 
   virtual absl::StatusOr<v1::AppendLogResponse> AppendLog(const v1::AppendLogRequest& request,
                                                           absl::Duration timeout) = 0;
+
+  // Waits for the answer; returns early with CANCELLED once `cancel` is used.
+  virtual absl::StatusOr<v1::AskSshAgentResponse> AskSshAgent(const v1::AskSshAgentRequest& request,
+                                                              absl::Duration timeout,
+                                                              CancelToken& cancel) = 0;
 };
 
 std::unique_ptr<LeaseClient> NewGrpcLeaseClient(std::shared_ptr<grpc::ChannelInterface> channel);

@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint32_t kTmpfsMode = 01777;
 constexpr uint32_t kModeBits = 07777;
+constexpr uint32_t kSocketModeBits = 0777;
 
 // The mount as asked for, what is mounted left out.
 SandboxMount MountOf(const v1::RunMount& asked) {
@@ -98,8 +99,7 @@ absl::Status RunMounts::Add(int index, InputFetcher::Errand& errand) {
     case v1::RunMount::KIND_SECRET:
       return AddSecret(index);
     case v1::RunMount::KIND_SSH:
-      if (!asked.required()) return absl::OkStatus();
-      return absl::InvalidArgumentError(absl::StrCat("ssh agent ", asked.id(), ": not found"));
+      return AddSshAgent(index);
     default:
       return absl::InvalidArgumentError(
           absl::StrCat("mount ", v1::RunMount::Kind_Name(asked.kind()), " is unknown"));
@@ -182,6 +182,31 @@ absl::Status RunMounts::AddSecret(int index) {
   SandboxMount mount = MountOf(asked);
   mount.kind = SandboxMount::Kind::kFile;
   mount.contents = secret->value();
+  Put(index, std::move(mount));
+  return absl::OkStatus();
+}
+
+absl::Status RunMounts::AddSshAgent(int index) {
+  const v1::RunMount& asked = Asked(index);
+  const auto& agents = run_.spec.execution().ssh_agents();
+  if (std::find(agents.begin(), agents.end(), asked.id()) == agents.end()) {
+    if (!asked.required()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("ssh agent ", asked.id(), ": not found"));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<SshAgentSocket> socket,
+                   SshAgentSocket::Open(
+                       {.path = absl::StrCat(step_dir_, "/ssh-agent-", index),
+                        .mode = asked.mode() & kSocketModeBits,
+                        .uid = asked.uid(),
+                        .gid = asked.gid()},
+                       [this, id = asked.id()](absl::string_view question, CancelToken& cancel) {
+                         return run_.ask_ssh_agent(id, question, cancel);
+                       }),
+                   _ << "mount " << asked.target());
+  SandboxMount mount = MountOf(asked);
+  mount.kind = SandboxMount::Kind::kBind;
+  mount.source_fd = socket->fd();
+  ssh_agents_.push_back(std::move(socket));
   Put(index, std::move(mount));
   return absl::OkStatus();
 }

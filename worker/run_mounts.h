@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "worker/cache_directories.h"
 #include "worker/mount_source.h"
 #include "worker/sandbox.h"
+#include "worker/ssh_agent_socket.h"
 #include "worker/step_executor.h"
 #include "worker/step_tools.h"
 
@@ -26,7 +28,9 @@ class RunMounts {
 
   // Brings here what is mounted; waits for caches that other steps have locked, and says so in the
   // log.
-  //   INVALID_ARGUMENT  a mount that cannot be made, or a secret that is required and not there
+  //   INVALID_ARGUMENT  a mount that cannot be made, or a secret or ssh agent that is required and
+  //   not
+  //                     there
   //   CANCELLED
   // and the errors of MountSource and CacheDirectories.
   absl::Status Prepare(InputFetcher::Errand& errand);
@@ -42,6 +46,7 @@ class RunMounts {
   absl::Status AddBind(int index, InputFetcher::Errand& errand);
   absl::Status AddCaches(InputFetcher::Errand& errand);
   absl::Status AddSecret(int index);
+  absl::Status AddSshAgent(int index);
   void Put(int index, SandboxMount mount);
   absl::StatusOr<MountSource> Fetch(const v1::RunMount& asked, InputFetcher::Errand& errand) const;
 
@@ -49,6 +54,7 @@ class RunMounts {
   const StepRun& run_;
   const std::string step_dir_;
   std::deque<MountSource> sources_;
+  std::vector<std::unique_ptr<SshAgentSocket>> ssh_agents_;
   std::map<std::string, CacheDirectories::Handle> caches_;      // by name
   std::map<std::pair<std::string, int>, SandboxMount> mounts_;  // by target, then as written
   std::vector<std::string> env_;

@@ -3,18 +3,23 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <map>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
 #include "base/sha256.h"
+#include "base/ssh_agent_protocol.h"
 #include "base/testing/status_matchers.h"
 #include "layer/testing/scratch_directory.h"
 #include "worker/root_path.h"
@@ -393,6 +398,63 @@ TEST_F(RunMountsTest, WhoWaitsForALockedCacheIsTold) {
   EXPECT_EQ(together, 0);
   EXPECT_THAT(first_log.text() + second_log.text(),
               HasSubstr("waiting for the cache packages, which another step has\n"));
+}
+
+// Asks the agent behind a mount for its keys.
+std::string ListKeys(const SandboxMount& mount) {
+  const std::string path = absl::StrCat("/proc/self/fd/", mount.source_fd);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  memcpy(address.sun_path, path.data(), path.size());
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return "no connection";
+  }
+  const absl::Time soon = absl::Now() + absl::Minutes(1);
+  EXPECT_OK(SendSshAgentMessage(fd.get(), "\x0b", soon));
+  return ReceiveSshAgentMessage(fd.get(), soon).value().value_or("closed");
+}
+
+v1::RunMount& SshAgent(v1::StepSpec& spec) {
+  v1::RunMount& mount = *spec.mutable_identity()->mutable_run()->add_mounts();
+  mount.set_kind(v1::RunMount::KIND_SSH);
+  mount.set_target("/t");
+  mount.set_read_only(true);
+  mount.set_id("deploy");
+  mount.set_uid(7);
+  mount.set_gid(8);
+  mount.set_mode(0620);
+  return mount;
+}
+
+TEST_F(RunMountsTest, AnSshAgentIsASocketForTheTimeOfTheStep) {
+  v1::StepSpec spec = Spec();
+  SshAgent(spec);
+  spec.mutable_execution()->add_ssh_agents("deploy");
+  const std::string before = world_.Leftovers();
+  int seen = 0;
+  ASSERT_OK(Run(spec, [&](const SandboxMount& mount) {
+    ++seen;
+    struct stat info;
+    ASSERT_EQ(fstat(mount.source_fd, &info), 0);
+    EXPECT_EQ(info.st_mode, S_IFSOCK | 0620);
+    EXPECT_EQ(info.st_uid, 7);
+    EXPECT_EQ(info.st_gid, 8);
+    EXPECT_TRUE(mount.read_only);
+    EXPECT_EQ(ListKeys(mount), "deploy: \x0b");
+  }));
+  EXPECT_EQ(seen, 1);
+  EXPECT_EQ(world_.Leftovers(), before);
+}
+
+TEST_F(RunMountsTest, AnSshAgentThatNobodyHasIsLeftOutUnlessItIsRequired) {
+  v1::StepSpec spec = Spec();
+  v1::RunMount& mount = SshAgent(spec);
+  spec.mutable_execution()->add_ssh_agents("another");
+  EXPECT_OK(Run(spec, [](const SandboxMount&) { ADD_FAILURE() << "it is mounted"; }));
+  mount.set_required(true);
+  EXPECT_THAT(Run(spec, [](const SandboxMount&) {}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("ssh agent deploy")));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/cancel_token.h"
 #include "proto/farm/v1/step.pb.h"
 #include "worker/sandbox.h"
@@ -21,6 +22,11 @@ struct StepRun {
   LogSink& log;  // what the command writes, and our own remarks
   CancelToken& cancel;
   std::function<void(StepPhase)> enter_phase;  // called on the executing thread
+  // Has the ssh agent `id`, one of StepExecution.ssh_agents, answer a message of its protocol. Safe
+  // for concurrent calls, which block. UNAVAILABLE: nobody answers.
+  std::function<absl::StatusOr<std::string>(const std::string& id, absl::string_view question,
+                                            CancelToken& cancel)>
+      ask_ssh_agent = nullptr;
 };
 
 // Does steps. Safe for concurrent calls.

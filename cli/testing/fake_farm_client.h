@@ -30,6 +30,10 @@ class FakeFarmClient final : public FarmClient {
   std::vector<std::string> cancelled;
   std::vector<Script> pulls, exports, imports;
   std::function<void()> on_pull, on_cancel;
+  // Called on the thread of who answers.
+  std::function<absl::StatusOr<v1::AnswerSshAgentResponse>(const v1::AnswerSshAgentRequest&,
+                                                           CancelToken& cancel)>
+      on_ssh_agent;
   std::map<std::string, v1::Image> images;  // by what Inspect is asked for
   std::vector<v1::PullImageRequest> pull_requests;
   std::function<absl::StatusOr<v1::InfoResponse>()> info;
@@ -55,6 +59,11 @@ class FakeFarmClient final : public FarmClient {
     cancelled.push_back(request.build_id());
     if (on_cancel != nullptr) on_cancel();
     return absl::OkStatus();
+  }
+  absl::StatusOr<v1::AnswerSshAgentResponse> AnswerSshAgent(
+      const v1::AnswerSshAgentRequest& request, CancelToken& cancel) override {
+    if (on_ssh_agent == nullptr) return NotScripted();
+    return on_ssh_agent(request, cancel);
   }
   absl::Status CheckHealth(absl::Duration) override { return absl::OkStatus(); }
   absl::StatusOr<v1::InfoResponse> Info(absl::Duration) override {

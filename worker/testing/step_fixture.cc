@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -127,19 +128,25 @@ v1::Digest StepWorld::MakeContext(std::vector<TableEntry> entries,
 
 absl::StatusOr<v1::StepResult> StepWorld::Execute(const v1::StepSpec& spec) {
   phases_.clear();
-  return executor_->Execute({.id = absl::StrCat("step-", ++next_id_),
-                             .spec = spec,
-                             .log = log_,
-                             .cancel = cancel_,
-                             .enter_phase = [this](StepPhase phase) { phases_.push_back(phase); }});
+  return Execute(spec, log_, [this](StepPhase phase) { phases_.push_back(phase); });
 }
 
 absl::StatusOr<v1::StepResult> StepWorld::Execute(const v1::StepSpec& spec, LogSink& log) {
-  return executor_->Execute({.id = absl::StrCat("step-", ++next_id_),
-                             .spec = spec,
-                             .log = log,
-                             .cancel = cancel_,
-                             .enter_phase = [](StepPhase) {}});
+  return Execute(spec, log, [](StepPhase) {});
+}
+
+absl::StatusOr<v1::StepResult> StepWorld::Execute(const v1::StepSpec& spec, LogSink& log,
+                                                  std::function<void(StepPhase)> enter_phase) {
+  return executor_->Execute(
+      {.id = absl::StrCat("step-", ++next_id_),
+       .spec = spec,
+       .log = log,
+       .cancel = cancel_,
+       .enter_phase = std::move(enter_phase),
+       .ask_ssh_agent = [this](const std::string& id, absl::string_view question,
+                               CancelToken&) -> absl::StatusOr<std::string> {
+         return ssh_agent ? ssh_agent(id, question) : absl::StrCat(id, ": ", question);
+       }});
 }
 
 int StepWorld::Mount(const std::vector<v1::LayerRef>& chain) {

@@ -71,6 +71,9 @@ class StepWorld {
   CacheDirectories& caches() { return *caches_; }
   CancelToken& cancel() { return cancel_; }
   std::vector<StepPhase>& phases() { return phases_; }
+  // What ssh agents answer; "ID: QUESTION" if it is not set.
+  std::function<absl::StatusOr<std::string>(const std::string& id, absl::string_view question)>
+      ssh_agent;
   // What archives and pulled layers may hold from now on.
   void LimitUnpacking(const DecompressOptions& unpack);
   // How sources are fetched from now on. At first: loopback is allowed, pauses are short.
@@ -81,6 +84,8 @@ class StepWorld {
  private:
   void Open();
   void Close();
+  absl::StatusOr<v1::StepResult> Execute(const v1::StepSpec& spec, LogSink& log,
+                                         std::function<void(StepPhase)> enter_phase);
 
   std::string dir_;
   SystemClock clock_;
