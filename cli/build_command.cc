@@ -32,6 +32,7 @@
 #include "cli/interrupts.h"
 #include "cli/progress.h"
 #include "cli/registry_credentials.h"
+#include "cli/ssh_agents.h"
 #include "cli/terminal_text.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
@@ -54,6 +55,7 @@ struct BuildFlags {
   std::vector<std::string> labels;
   std::vector<std::string> add_hosts;
   std::vector<std::string> secrets;
+  std::vector<std::string> ssh;
   std::vector<std::string> outputs;
   std::string target;
   std::string platform;
@@ -258,6 +260,7 @@ class Build {
       const absl::Status removed = RemoveOutputFile(*file);
       if (!removed.ok()) return context_.Fail(removed);
     }
+    if (const absl::Status opened = OpenSshAgents(); !opened.ok()) return context_.Fail(opened);
     StartProgress();
     context_.SetNote([&](absl::string_view line) { progress_->Note(line); });
     const absl::Time start = context_.clock().Now();
@@ -298,6 +301,15 @@ class Build {
       RETURN_IF_ERROR(CheckOutputFile(*file));
     }
     ASSIGN_OR_RETURN(request_, MakeRequest(flags_, outputs_));
+    for (const std::string& text : flags_.ssh) {
+      ASSIGN_OR_RETURN(ssh_flags_.emplace_back(), ParseSshAgentFlag(text));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenSshAgents() {
+    ASSIGN_OR_RETURN(ssh_agents_, SshAgents::Open(ssh_flags_));
+    for (const std::string& id : ssh_agents_->ids()) request_.add_ssh_agents(id);
     return absl::OkStatus();
   }
 
@@ -349,10 +361,18 @@ class Build {
       progress_->Note("cancelling the build; once more Ctrl-C to leave at once");
       handle_.Cancel(client);
     });
+    std::unique_ptr<SshAgentServer> ssh_server;
     return FollowBuild(
         client,
         [&](const FarmClient::EventHandler& handler) {
-          return client.StartBuild(request_, handler);
+          return client.StartBuild(request_, [&](const v1::BuildEvent& event) {
+            if (event.has_started() && !ssh_flags_.empty()) {
+              ssh_server = std::make_unique<SshAgentServer>(
+                  client, event.started().build_id(), *ssh_agents_,
+                  [this](const std::string& line) { progress_->Note(line); });
+            }
+            handler(event);
+          });
         },
         *progress_, handle_);
   }
@@ -491,6 +511,8 @@ class Build {
   DockerfileCall call_;
   std::vector<BuildOutput> outputs_;
   v1::StartBuildRequest request_;
+  std::vector<SshAgentFlag> ssh_flags_;
+  std::unique_ptr<SshAgents> ssh_agents_;
   BuildFiles files_;
   ScannedContext scanned_;
   BuildHandle handle_;
@@ -501,7 +523,6 @@ class Build {
 
 // What `docker build` has and farm has not: said so, never ignored.
 constexpr std::pair<const char*, const char*> kRefused[] = {
-    {"--ssh", "forwarding of SSH agents is not there yet"},
     {"--build-context", "named contexts are not there yet"},
     {"--cache-from", "the farm's own cache is used; other caches are not there yet"},
     {"--cache-to", "the farm's own cache is used; other caches are not there yet"},
@@ -567,6 +588,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   list("--add-host", flags->add_hosts, "HOST:IP", "line for /etc/hosts of RUN");
   list("--secret", flags->secrets, "id=ID[,src=FILE|env=NAME]",
        "value for RUN --mount=type=secret; in no layer, key or log");
+  list("--ssh", flags->ssh, "default|ID[=SOCKET|KEY[,KEY]]",
+       "ssh agent for RUN --mount=type=ssh; no key leaves this machine");
   text("--progress", flags->progress, "MODE", "auto, tty, plain, rawjson or quiet");
   command.add_flag("-q,--quiet", flags->quiet, "print nothing but the image's id");
   command.add_flag("--check", flags->check, "check the Dockerfile, build nothing");

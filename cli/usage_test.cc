@@ -81,8 +81,15 @@ TEST_F(CommandTest, EveryCommandHasAHelpPageThatFitsAScreen) {
 
 TEST_F(CommandTest, FlagsOfDockerThatFarmHasNotAreRefusedByName) {
   Write("Dockerfile", "FROM scratch");
-  EXPECT_EQ(Run({"build", "--ssh", "default", context_}), kExitUsage);
-  EXPECT_THAT(err_.str(), HasSubstr("--ssh: forwarding of SSH agents is not there yet"));
+  EXPECT_EQ(Run({"build", "--cgroup-parent", "/x", context_}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--cgroup-parent: cgroups are in the workers' configuration"));
+}
+
+TEST_F(CommandTest, AnSshAgentThatIsNotThereIsToldBeforeTheBuild) {
+  Write("Dockerfile", "FROM scratch\n");
+  unsetenv("SSH_AUTH_SOCK");
+  EXPECT_EQ(Run({"build", "--ssh", "default", context_}), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("$SSH_AUTH_SOCK is not set"));
 }
 
 TEST_F(BuildCommandTest, SecretsComeFromFilesAndVariables) {
