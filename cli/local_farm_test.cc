@@ -259,6 +259,21 @@ TEST_F(LocalFarmTest, AFileOfSettingsIsTakenOver) {
   EXPECT_THAT(config, Not(HasSubstr("host")));
 }
 
+TEST_F(LocalFarmTest, InsecureRunsArePermittedUnlessTheSettingsSayNo) {
+  EXPECT_OK(Farm().Ensure());
+  EXPECT_THAT(ReadFile(dir_ / "state/worker.yaml"),
+              IsOkAndHolds(HasSubstr("insecure_allowed: true")));
+}
+
+TEST_F(LocalFarmTest, SettingsMayForbidInsecureRuns) {
+  fs::create_directory(dir_ / "config");
+  options_.config_dirs = {(dir_ / "config").string()};
+  std::ofstream(dir_ / "config/local-worker.yaml") << "insecure_allowed: false\n";
+  EXPECT_OK(Farm().Ensure());
+  EXPECT_THAT(ReadFile(dir_ / "state/worker.yaml"),
+              IsOkAndHolds(HasSubstr("insecure_allowed: false")));
+}
+
 TEST_F(LocalFarmTest, ASocketPathThatIsTooLongIsRefused) {
   EXPECT_THAT(ProbeSocket("/tmp/" + std::string(200, 'x')),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("107")));

@@ -423,6 +423,7 @@ bool Scheduler::Fits(const Worker& worker, const Job& job) {
        worker.report.platform().os() != job.platform->os())) {
     return false;
   }
+  if (job.insecure && !worker.report.insecure_allowed()) return false;
   if (job.network == v1::NETWORK_MODE_UNSPECIFIED) return true;
   const auto& networks = worker.report.networks();
   return std::find(networks.begin(), networks.end(), job.network) != networks.end();
@@ -446,6 +447,7 @@ absl::Status Scheduler::NobodyCanRun(const Job& job) const {
   }
   if (job.network == v1::NETWORK_MODE_HOST) needs.push_back("network host");
   if (job.network == v1::NETWORK_MODE_NONE) needs.push_back("network none");
+  if (job.insecure) needs.push_back("insecure_allowed in its configuration");
   std::string why;
   if (job.network == v1::NETWORK_MODE_ISOLATED) {
     needs.push_back("network isolated");

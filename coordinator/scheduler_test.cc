@@ -375,6 +375,20 @@ TEST_F(SchedulerTest, AWorkerOfAnotherPlatformOrWithoutTheNetworkGetsNothing) {
   EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/host");
 }
 
+TEST_F(SchedulerTest, AnInsecureJobGoesToAWorkerThatPermitsItAlone) {
+  Join("w1", 4);
+  Scheduler::Job job = Run("insecure");
+  job.insecure = true;
+  scheduler_.Submit(job);
+  EXPECT_TRUE(scheduler_.LeasesOf("w1").empty());
+  EXPECT_THAT(scheduler_.NobodyCanRun(job),
+              StatusIs(absl::StatusCode::kUnavailable, testing::HasSubstr("insecure_allowed")));
+  v1::SynchronizeRequest report = Report("w2", 1);
+  report.set_insecure_allowed(true);
+  scheduler_.OnReport(report, now_);
+  EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/insecure");
+}
+
 TEST_F(SchedulerTest, ALeaseIsOfItsWorkerAlone) {
   Join("w1");
   Join("w2");

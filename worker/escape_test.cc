@@ -138,6 +138,16 @@ TEST_P(EscapeTest, EveryDoorIsShut) {
   EXPECT_GE(got.size(), 60u);
 }
 
+TEST_P(EscapeTest, OnlyAnInsecureCommandMayMountAndOpenDevices) {
+  SandboxSpec spec = world_.ShellSpec(
+      "mkdir /m; mount -t tmpfs none /m && echo mounted; mknod /z c 1 11; (: </z) && echo opened; "
+      "mount -o remount,bind,rw /sys && echo remounted; test -e /dev/fuse && echo fuse");
+  EXPECT_EQ(world_.Run(*sandbox_, spec).out, "");
+  spec.insecure = true;
+  EXPECT_EQ(world_.Run(*sandbox_, spec).out, "mounted\nopened\nremounted\nfuse\n");
+  EXPECT_EQ(Shell("mount -t tmpfs none /sys || echo refused").out, "refused\n");
+}
+
 TEST_P(EscapeTest, HelperProgramCannotBeOverwritten) {
   // Tries for a while, as somebody who wins a race would.
   const RunResult result = Shell(

@@ -30,8 +30,9 @@ struct Shared {
 // --- helper_mounts.cc ---
 
 // Replaces the mount namespace's root by an in-memory one that holds /proc, /sys, /dev and what
-// masks parts of them, all of them ready to be moved into a root.
-void PrepareMounts();
+// masks parts of them, all of them ready to be moved into a root. `insecure`: nothing is masked or
+// read-only, and there are more devices.
+void PrepareMounts(bool insecure);
 
 // Makes `root_fd` (a detached mount) the root of this mount namespace and of all processes in it,
 // with the prepared mounts and those of the run. `binds` are the descriptors of the bind mounts.
@@ -45,9 +46,11 @@ void AttachForRuntime(int root_fd, const int* binds, const Shared& shared);
 
 // --- helper_step.cc ---
 
-// The step's process, from fork to execve. With a `seccomp_fd` it takes on the restrictions at once
-// and waits for `shared->go`.
+// The step's process, from fork to execve: takes on the restrictions at once and waits for
+// `shared->go`.
 [[noreturn]] void RunStep(Shared* shared, int seccomp_fd);
+// The same without restrictions, and with all capabilities for whatever user.
+[[noreturn]] void RunInsecureStep(Shared* shared);
 // The same for an OCI runtime: no restrictions.
 [[noreturn]] void RunRuntime(Shared* shared);
 

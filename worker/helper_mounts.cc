@@ -95,11 +95,25 @@ int NewTmpfs(const char* size, unsigned attributes) {
   return mount_fd;
 }
 
-void PrepareDev() {
+// Nodes that the worker may not make itself are left out.
+void AddInsecureDevices() {
+  MakeDirectory("dev/net");
+  for (const InsecureDevice& device : kInsecureDevices) {
+    char path[32];
+    snprintf(path, sizeof(path), "dev/%s", device.name);
+    const mode_t type = device.is_block ? S_IFBLK : S_IFCHR;
+    if (mknod(path, type | 0660, makedev(device.major, device.minor)) != 0 && errno != EPERM) {
+      Broken("mknod", path);
+    }
+  }
+}
+
+void PrepareDev(bool insecure) {
   // Nodes of our own, not the host's: a step that changes their mode changes nothing elsewhere.
   // They are bound into a /dev that itself opens no devices, so those that a step makes there are
   // as useless as anywhere else.
-  Mount("tmpfs", "dev", MS_NOSUID | MS_NODEV, "mode=755,size=65536k");
+  Mount("tmpfs", "dev", MS_NOSUID | (insecure ? 0 : MS_NODEV), "mode=755,size=65536k");
+  if (insecure) AddInsecureDevices();
   for (const DeviceNode& node : kDeviceNodes) {
     char own[32], bound[32];
     snprintf(own, sizeof(own), "nodes/%s", node.name);
@@ -256,6 +270,14 @@ void MountExtra(int root_fd, int index, const wire::Mount& mount, const char* ta
   close(target_fd);
 }
 
+void OpenDevices(int root_fd) {
+  mount_attr attributes{};
+  attributes.attr_clr = MOUNT_ATTR_NODEV;
+  if (mount_setattr(root_fd, "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) != 0) {
+    Broken("mount_setattr", "root");
+  }
+}
+
 // Goes from the directory that a chroot(2) made the root back to the root of the mount namespace:
 // only a mount point has a propagation, and can be swapped by pivot_root(2). Nothing is reached by
 // this that stays reachable, since the host's root is left right after.
@@ -275,7 +297,7 @@ void LeaveChroot() {
 
 }  // namespace
 
-void PrepareMounts() {
+void PrepareMounts(bool insecure) {
   // Nothing of what happens here shows up on the host, and the other way round.
   const auto make_private = [] {
     return mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
@@ -295,14 +317,15 @@ void PrepareMounts() {
   }
   Mount("tmpfs", "empty", kQuiet | MS_RDONLY, "size=0,mode=755");
   Mount("proc", "proc", kQuiet, nullptr);
-  Mount("sysfs", "sys", kQuiet | MS_RDONLY, nullptr);
+  Mount("sysfs", "sys", kQuiet | (insecure ? 0 : MS_RDONLY), nullptr);
   Mount("mqueue", "mqueue", kQuiet, nullptr);
-  PrepareDev();
-  MaskPaths();
+  PrepareDev(insecure);
+  if (!insecure) MaskPaths();
 }
 
 void EnterRoot(int root_fd, const int* binds, const Shared& shared) {
   const wire::RunHeader& header = shared.header;
+  if (header.open_devices != 0) OpenDevices(root_fd);
   Attach(root_fd, "/root");
   if (header.shm_bytes != 0) {
     char options[64];
@@ -353,6 +376,7 @@ void PrepareHostView(bool hide_unified) {
 
 void AttachForRuntime(int root_fd, const int* binds, const Shared& shared) {
   const wire::RunHeader& header = shared.header;
+  if (header.open_devices != 0) OpenDevices(root_fd);
   wire::Reader reader(shared.body, header.body_bytes);
   reader.Bytes(header.groups * sizeof(uint32_t) + header.rlimits * sizeof(wire::Rlimit));
   reader.String();  // Host name.

@@ -20,6 +20,16 @@
 namespace farm {
 namespace {
 
+bool IsInsecure(HelperKind kind) {
+  return kind == HelperKind::kInsecureNoNetwork || kind == HelperKind::kInsecureHostNetwork ||
+         kind == HelperKind::kInsecureIsolatedNetwork;
+}
+
+bool IsIsolated(HelperKind kind) {
+  return kind == HelperKind::kIsolatedNetwork || kind == HelperKind::kIsolatedRuntime ||
+         kind == HelperKind::kInsecureIsolatedNetwork;
+}
+
 absl::StatusOr<UniqueFd> SeccompFile() {
   ASSIGN_OR_RETURN(const std::string program, BuildSeccompFilter());
   UniqueFd file(memfd_create("seccomp", MFD_CLOEXEC));
@@ -30,12 +40,19 @@ absl::StatusOr<UniqueFd> SeccompFile() {
 
 }  // namespace
 
-HelperKind HelperKindFor(NetworkMode network, bool is_runtime) {
-  if (network == NetworkMode::kIsolated) {
-    return is_runtime ? HelperKind::kIsolatedRuntime : HelperKind::kIsolatedNetwork;
+HelperKind HelperKindFor(NetworkMode network, bool is_runtime, bool insecure) {
+  if (is_runtime) {
+    return network == NetworkMode::kIsolated ? HelperKind::kIsolatedRuntime : HelperKind::kRuntime;
   }
-  if (is_runtime) return HelperKind::kRuntime;
-  return network == NetworkMode::kHost ? HelperKind::kHostNetwork : HelperKind::kNoNetwork;
+  switch (network) {
+    case NetworkMode::kIsolated:
+      return insecure ? HelperKind::kInsecureIsolatedNetwork : HelperKind::kIsolatedNetwork;
+    case NetworkMode::kHost:
+      return insecure ? HelperKind::kInsecureHostNetwork : HelperKind::kHostNetwork;
+    case NetworkMode::kNone:
+      break;
+  }
+  return insecure ? HelperKind::kInsecureNoNetwork : HelperKind::kNoNetwork;
 }
 
 absl::StatusOr<std::unique_ptr<HelperPool>> HelperPool::Create(Options options,
@@ -92,10 +109,12 @@ void HelperPool::Warm(HelperKind kind) {
   Shelf& shelf = shelves_[static_cast<int>(kind)];
   shelf.in_use = true;
   changed_.notify_all();
-  while (shelf.in_use && shelf.ready.size() < static_cast<size_t>(options_.warm)) {
+  while (shelf.in_use && static_cast<int>(shelf.ready.size()) < WarmOf(kind)) {
     lock.Wait(changed_);
   }
 }
+
+int HelperPool::WarmOf(HelperKind kind) const { return IsInsecure(kind) ? 0 : options_.warm; }
 
 void HelperPool::WaitForCleanup() {
   MutexLock lock(mu_);
@@ -151,7 +170,7 @@ std::optional<HelperKind> HelperPool::WaitForWork(MutexLock& lock) {
       const Shelf& shelf = shelves_[i];
       const int ready = static_cast<int>(shelf.ready.size());
       if (ready < shelf.waiting) return static_cast<HelperKind>(i);  // A step waits for it.
-      if (!shelf.in_use || ready >= options_.warm) continue;
+      if (!shelf.in_use || ready >= WarmOf(static_cast<HelperKind>(i))) continue;
       if (shelf.refill_at <= now) refill = static_cast<HelperKind>(i);
       next = std::min(next, shelf.refill_at);
     }
@@ -171,11 +190,13 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Start(HelperKind kind
   HelperProcess::Start start;
   start.program_fd = program_.get();
   start.prepare.role = is_runtime ? wire::Role::kRuntime : wire::Role::kStep;
-  start.prepare.network =
-      kind == HelperKind::kNoNetwork ? wire::Network::kNew : wire::Network::kHost;
+  start.prepare.network = kind == HelperKind::kNoNetwork || kind == HelperKind::kInsecureNoNetwork
+                              ? wire::Network::kNew
+                              : wire::Network::kHost;
+  start.prepare.insecure = IsInsecure(kind);
   start.prepare.hide_unified = is_runtime && options_.hide_unified;
   if (!is_runtime) start.seccomp_fd = seccomp_.get();
-  if (kind == HelperKind::kIsolatedNetwork || kind == HelperKind::kIsolatedRuntime) {
+  if (IsIsolated(kind)) {
     if (options_.isolated_network == nullptr) {
       return absl::InternalError("this worker has no isolated networks");
     }

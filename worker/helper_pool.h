@@ -21,15 +21,26 @@
 namespace farm {
 
 // What a helper is prepared for; it cannot be known later.
-enum class HelperKind { kNoNetwork, kHostNetwork, kIsolatedNetwork, kRuntime, kIsolatedRuntime };
-inline constexpr int kHelperKinds = 5;
+enum class HelperKind {
+  kNoNetwork,
+  kHostNetwork,
+  kIsolatedNetwork,
+  kRuntime,
+  kIsolatedRuntime,
+  // As the first three, for commands without restrictions.
+  kInsecureNoNetwork,
+  kInsecureHostNetwork,
+  kInsecureIsolatedNetwork,
+};
+inline constexpr int kHelperKinds = 8;
 
 // The one for a command with `network`, run by an OCI runtime or not. A runtime makes the network
-// namespace of a command without a network itself.
-HelperKind HelperKindFor(NetworkMode network, bool is_runtime);
+// namespace of a command without a network itself, and restricts the command or not.
+HelperKind HelperKindFor(NetworkMode network, bool is_runtime, bool insecure = false);
 
 // Helpers that have their namespaces, mounts and restrictions before a step needs them. Of a kind
-// that was used once, `warm` are kept ready. Safe for concurrent calls.
+// that was used once, `warm` are kept ready, but for those without restrictions, which are rare.
+// Safe for concurrent calls.
 class HelperPool {
  public:
   struct Options {
@@ -75,6 +86,7 @@ class HelperPool {
   // The one thread that starts helpers: they die with the thread that started them. It also takes
   // down what they leave.
   void Run();
+  int WarmOf(HelperKind kind) const;
   // What to start next, after waiting for a reason to; none if something is to be taken down or the
   // pool ends.
   std::optional<HelperKind> WaitForWork(MutexLock& lock) FARM_REQUIRES(mu_);

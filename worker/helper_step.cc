@@ -70,6 +70,21 @@ void DropCapabilities(Shared* shared) {
   if (syscall(SYS_capset, &header, sets) != 0) StepFailed(shared, "capset");
 }
 
+// Has a user other than root keep all that the worker may do, over execve(2), too.
+void KeepCapabilities(Shared* shared) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2]{};
+  if (syscall(SYS_capget, &header, sets) != 0) StepFailed(shared, "capget");
+  for (__user_cap_data_struct& set : sets) set.effective = set.inheritable = set.permitted;
+  if (syscall(SYS_capset, &header, sets) != 0) StepFailed(shared, "capset");
+  for (int capability = 0; capability < 64; ++capability) {
+    if ((sets[capability / 32].permitted >> (capability % 32) & 1) == 0) continue;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0) {
+      StepFailed(shared, "ambient capabilities");
+    }
+  }
+}
+
 void WaitForGo(Shared* shared) {
   while (__atomic_load_n(&shared->go, __ATOMIC_ACQUIRE) == 0) {
     syscall(SYS_futex, &shared->go, FUTEX_WAIT, 0, nullptr, nullptr, 0);
@@ -198,6 +213,18 @@ const char* PathOf(char** env) {
   _exit(error == ENOENT || error == ENOTDIR ? kNotFound : kNotExecutable);
 }
 
+// What is left to do once the run is known, before the user is another one.
+Command BecomeCommand(Shared* shared) {
+  WaitForGo(shared);
+  const Command command = ReadCommand(shared);
+  SetRlimits(shared, command.rlimits);
+  // The sandbox's own node, not the host's: through a descriptor a step can change the inode.
+  const int null_fd = open("/dev/null", O_RDONLY);
+  if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0) StepFailed(shared, "/dev/null");
+  EnterDirectory(shared, command.cwd);  // As root: the user may not be allowed to search there.
+  return command;
+}
+
 }  // namespace
 
 void RunStep(Shared* shared, int seccomp_fd) {
@@ -205,15 +232,19 @@ void RunStep(Shared* shared, int seccomp_fd) {
   setsid();
   LoadSeccomp(shared, seccomp_fd);
   DropCapabilities(shared);
-  WaitForGo(shared);
-
-  const Command command = ReadCommand(shared);
-  SetRlimits(shared, command.rlimits);
-  // The sandbox's own node, not the host's: through a descriptor a step can change the inode.
-  const int null_fd = open("/dev/null", O_RDONLY);
-  if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0) StepFailed(shared, "/dev/null");
-  EnterDirectory(shared, command.cwd);  // As root: the user may not be allowed to search there.
+  const Command command = BecomeCommand(shared);
   SwitchUser(shared, command.groups);
+  CleanProcess();
+  Execute(shared, command);
+}
+
+void RunInsecureStep(Shared* shared) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  setsid();
+  const Command command = BecomeCommand(shared);
+  prctl(PR_SET_KEEPCAPS, 1);
+  SwitchUser(shared, command.groups);
+  KeepCapabilities(shared);
   CleanProcess();
   Execute(shared, command);
 }

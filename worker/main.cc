@@ -291,6 +291,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
       .unpack = {},
       .networks = {networks.begin(), networks.end()},
       .network_default = is_local ? first : v1::NETWORK_MODE_UNSPECIFIED,
+      .insecure_allowed = config.insecure_allowed(),
       .isolated_missing = isolated_missing,
       .isolated_resolv_conf = [&isolated] { return isolated->ResolvConf(); },
   });
@@ -303,6 +304,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   options.platform = HostPlatform();
   options.networks = networks;
   options.isolated_missing = isolated_missing;
+  options.insecure_allowed = config.insecure_allowed();
   options.limits_missing = LimitsMissing(cgroups->capabilities());
   if (const absl::Duration leave_after = DurationFromProto(config.leave_after());
       leave_after > absl::ZeroDuration()) {

@@ -1,6 +1,7 @@
 #include "worker/oci_bundle.h"
 
 #include <errno.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -38,7 +39,7 @@ Json KernelMounts(const SandboxSpec& spec) {
       Mount("/dev/shm", "tmpfs", "shm",
             {"nosuid", "noexec", "nodev", "mode=1777", absl::StrCat("size=", spec.shm_bytes)}),
       Mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
-      Mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}),
+      Mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", spec.insecure ? "rw" : "ro"}),
   };
 }
 
@@ -71,12 +72,39 @@ const char* RlimitName(int resource) {
   return found == names.end() ? nullptr : found->second;
 }
 
+// By number. Those that the worker lacks itself no runtime could give.
+// clang-format off
+constexpr const char* kCapabilityNames[] = {
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
+    "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+};
+// clang-format on
+
+Json Capabilities(const SandboxSpec& spec) {
+  Json names = Json::array();
+  if (!spec.insecure) {
+    for (const StepCapability& capability : kStepCapabilities) names.push_back(capability.name);
+    return {{"bounding", names}, {"effective", names}, {"permitted", names}};
+  }
+  int number = 0;
+  for (const char* name : kCapabilityNames) {
+    if (prctl(PR_CAPBSET_READ, number++, 0, 0, 0) == 1) names.push_back(name);
+  }
+  return {{"bounding", names},
+          {"effective", names},
+          {"permitted", names},
+          {"inheritable", names},
+          {"ambient", names}};
+}
+
 Json Process(const SandboxSpec& spec, const ResolvedUser& user, const std::vector<std::string>& env,
              const std::vector<SandboxRlimit>& rlimits) {
-  Json capabilities = Json::array();
-  for (const StepCapability& capability : kStepCapabilities) {
-    capabilities.push_back(capability.name);
-  }
   Json limits = Json::array();
   for (const SandboxRlimit& limit : rlimits) {
     if (const char* name = RlimitName(limit.resource)) {
@@ -90,8 +118,7 @@ Json Process(const SandboxSpec& spec, const ResolvedUser& user, const std::vecto
       {"args", spec.args},
       {"env", env},
       {"cwd", spec.cwd},
-      {"capabilities",
-       {{"bounding", capabilities}, {"effective", capabilities}, {"permitted", capabilities}}},
+      {"capabilities", Capabilities(spec)},
       {"rlimits", limits},
       {"noNewPrivileges", false},
   };
@@ -146,6 +173,38 @@ Json DeviceRules() {
   return rules;
 }
 
+Json AllDeviceRules() {
+  Json rules = Json::array();
+  for (const char* type : {"c", "b"}) {
+    rules.push_back({{"allow", true}, {"type", type}, {"access", "rwm"}});
+  }
+  return rules;
+}
+
+Json InsecureDevices() {
+  Json devices = Json::array();
+  for (const InsecureDevice& device : kInsecureDevices) {
+    devices.push_back({{"path", absl::StrCat("/dev/", device.name)},
+                       {"type", device.is_block ? "b" : "c"},
+                       {"major", device.major},
+                       {"minor", device.minor},
+                       {"fileMode", 0660},
+                       {"uid", 0},
+                       {"gid", 0}});
+  }
+  return devices;
+}
+
+Json MaskedPaths() {
+  Json masked = ListOf(kMaskedPaths);
+  for (int cpu = 0; access(absl::StrFormat(kCpuPath, cpu).c_str(), F_OK) == 0; ++cpu) {
+    // Only where it is: a runtime may refuse to mask what is not.
+    std::string path = absl::StrFormat(kMaskedCpuPath, cpu);
+    if (access(path.c_str(), F_OK) == 0) masked.push_back(std::move(path));
+  }
+  return masked;
+}
+
 Json Linux(const SandboxSpec& spec, const std::string& cgroup) {
   Json namespaces = Json::array();
   for (const char* type : {"pid", "ipc", "uts", "mount", "cgroup"}) {
@@ -157,19 +216,18 @@ Json Linux(const SandboxSpec& spec, const std::string& cgroup) {
   if (spec.network == NetworkMode::kIsolated) {
     namespaces.push_back({{"type", "network"}, {"path", "/proc/self/ns/net"}});
   }
-  Json masked = ListOf(kMaskedPaths);
-  for (int cpu = 0; access(absl::StrFormat(kCpuPath, cpu).c_str(), F_OK) == 0; ++cpu) {
-    // Only where it is: a runtime may refuse to mask what is not.
-    std::string path = absl::StrFormat(kMaskedCpuPath, cpu);
-    if (access(path.c_str(), F_OK) == 0) masked.push_back(std::move(path));
+  Json linux_part;
+  linux_part["namespaces"] = namespaces;
+  if (spec.insecure) {
+    linux_part["devices"] = InsecureDevices();
+  } else {
+    linux_part["maskedPaths"] = MaskedPaths();
+    linux_part["readonlyPaths"] = ListOf(kReadOnlyPaths);
+    linux_part["seccomp"] = Seccomp();
   }
-  Json linux_part = {{"namespaces", namespaces},
-                     {"maskedPaths", masked},
-                     {"readonlyPaths", ListOf(kReadOnlyPaths)},
-                     {"seccomp", Seccomp()}};
   if (!cgroup.empty()) {
     linux_part["cgroupsPath"] = cgroup;
-    linux_part["resources"] = {{"devices", DeviceRules()}};
+    linux_part["resources"] = {{"devices", spec.insecure ? AllDeviceRules() : DeviceRules()}};
   }
   return linux_part;
 }

@@ -58,6 +58,13 @@ absl::StatusOr<NetworkMode> ChooseNetwork(const StepTools& tools, const v1::Step
   }
 }
 
+absl::Status CheckSecurity(const StepTools& tools, const v1::RunOperation& operation) {
+  if (!operation.insecure() || tools.insecure_allowed) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      "RUN --security=insecure is not permitted on this worker (\"insecure_allowed\" in its "
+      "configuration)");
+}
+
 std::string HostsFile(const v1::StepExecution& execution) {
   std::string text = absl::StrCat("127.0.0.1\tlocalhost ", kHostname,
                                   "\n::1\tlocalhost ip6-localhost ip6-loopback\n");
@@ -103,6 +110,7 @@ SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode net
   spec.root_fd = root_fd;
   spec.hostname = kHostname;
   spec.network = network;
+  spec.insecure = operation.insecure();
   spec.mounts.push_back(ReadOnlyFile("/etc/hosts", HostsFile(execution)));
   spec.mounts.push_back(ReadOnlyFile("/etc/resolv.conf", std::move(resolv_conf)));
   if (tools.limits.shm_bytes() > 0) spec.shm_bytes = tools.limits.shm_bytes();
@@ -119,6 +127,7 @@ absl::StatusOr<v1::StepResult> ExecuteRun(const StepTools& tools, const StepRun&
   const v1::RunOperation& operation = run.spec.identity().run();
   if (operation.args().empty()) return absl::InvalidArgumentError("no command to run");
   ASSIGN_OR_RETURN(const NetworkMode network, ChooseNetwork(tools, run.spec));
+  RETURN_IF_ERROR(CheckSecurity(tools, operation));
 
   run.enter_phase(StepPhase::kFetching);
   const absl::Time fetch_started = tools.clock.Now();

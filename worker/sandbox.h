@@ -96,6 +96,9 @@ struct SandboxSpec {
 
   std::string hostname = "buildkitsandbox";
   NetworkMode network = NetworkMode::kNone;
+  // All that the worker may do, and all system calls and devices: root on the host. Whoever makes
+  // the spec has checked that this is allowed.
+  bool insecure = false;
   std::vector<SandboxMount> mounts;  // Made in this order.
   int64_t shm_bytes = kDefaultShmBytes;
 

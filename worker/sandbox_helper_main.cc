@@ -200,14 +200,16 @@ void EnterNetwork(const wire::Prepare& prepare, const Descriptors& prepared) {
   }
 }
 
-[[noreturn]] void BeSandbox(const Descriptors& prepared) {
+[[noreturn]] void BeSandbox(const wire::Prepare& prepare, const Descriptors& prepared) {
   if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) != 0) {
     Broken("unshare");
   }
   syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);  // Not the worker's keys.
-  PrepareMounts();
+  const bool insecure = prepare.insecure != 0;
+  PrepareMounts(insecure);
   Shared* shared = NewShared();
   const pid_t step = Fork();
+  if (step == 0 && insecure) RunInsecureStep(shared);
   if (step == 0) RunStep(shared, prepared.fds[0]);
   close(prepared.fds[0]);
   SendReady();
@@ -263,5 +265,5 @@ int main() {
   const Descriptors prepared = Receive(&prepare, sizeof(prepare));
   EnterNetwork(prepare, prepared);
   if (prepare.role == wire::Role::kRuntime) BeRuntime(prepare);
-  BeSandbox(prepared);
+  BeSandbox(prepare, prepared);
 }

@@ -240,6 +240,7 @@ absl::StatusOr<RunMessage> EncodeRun(const RunStrings& strings, const SandboxSpe
       .uid = user.uid,
       .gid = user.gid,
       .read_only_root = spec.read_only_root,
+      .open_devices = spec.insecure,
       .shm_bytes = spec.shm_bytes == kDefaultShmBytes ? 0 : static_cast<uint64_t>(spec.shm_bytes)};
   return message;
 }

@@ -40,6 +40,7 @@ struct Prepare {
   Role role;
   Network network;
   uint32_t hide_unified;  // kRuntime: unmount /sys/fs/cgroup/unified in its mount namespace.
+  uint32_t insecure;      // kStep: all capabilities and system calls, nothing hidden or read-only.
 };
 
 // Followed by `body_bytes` bytes, read in this order with Reader:
@@ -53,6 +54,7 @@ struct RunHeader {
   uint32_t groups, rlimits, mounts, args, env;
   uint32_t uid, gid;
   uint32_t read_only_root;
+  uint32_t open_devices;  // Device nodes in the root can be opened.
   uint64_t shm_bytes;
 };
 

@@ -100,6 +100,19 @@ inline constexpr StepCapability kStepCapabilities[] = {
     {"CAP_AUDIT_WRITE", CAP_AUDIT_WRITE},
     {"CAP_SETFCAP", CAP_SETFCAP}};
 
+// What a step without restrictions has in its /dev besides, as BuildKit gives it.
+struct InsecureDevice {
+  const char* name;
+  bool is_block;
+  unsigned major, minor;
+};
+inline constexpr InsecureDevice kInsecureDevices[] = {
+    {"kmsg", false, 1, 11},  {"cuse", false, 10, 203},    {"fuse", false, 10, 229},
+    {"kvm", false, 10, 232}, {"net/tun", false, 10, 200}, {"loop-control", false, 10, 237},
+    {"loop0", true, 7, 0},   {"loop1", true, 7, 1},       {"loop2", true, 7, 2},
+    {"loop3", true, 7, 3},   {"loop4", true, 7, 4},       {"loop5", true, 7, 5},
+    {"loop6", true, 7, 6},   {"loop7", true, 7, 7}};
+
 // What Docker hides from a step, and what it lets be read only.
 inline constexpr const char* kMaskedPaths[] = {
     "/proc/acpi",       "/proc/asound",      "/proc/interrupts",

@@ -43,7 +43,8 @@ struct StepTools {
   std::set<v1::NetworkMode> networks;  // that RUN may have here
   // What a RUN gets if nobody says which; UNSPECIFIED: it is refused.
   v1::NetworkMode network_default = v1::NETWORK_MODE_UNSPECIFIED;
-  std::string isolated_missing;  // why `networks` has no isolated one, if it should have
+  bool insecure_allowed = false;  // RUN --security=insecure
+  std::string isolated_missing;   // why `networks` has no isolated one, if it should have
   // resolv.conf of an isolated network; see IsolatedNetwork.
   std::function<absl::StatusOr<std::string>()> isolated_resolv_conf;
 
