@@ -1,16 +1,27 @@
 #include "cli/build_arguments.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/status_macros.h"
+#include "base/suggestion.h"
 #include "cli/exit_code.h"
 
 namespace farm {
 
 const char* EnvironmentVariable(const std::string& name) { return std::getenv(name.c_str()); }
+
+absl::Status CheckEntitlement(const std::string& text) {
+  static const std::vector<std::string> known = {"network.host", "security.insecure"};
+  if (std::find(known.begin(), known.end(), text) != known.end()) return absl::OkStatus();
+  const std::string meant = ClosestMatch(text, known);
+  return absl::InvalidArgumentError(
+      absl::StrCat("--allow ", text, ": expected network.host or security.insecure",
+                   meant.empty() ? "" : absl::StrCat("; did you mean ", meant, "?")));
+}
 
 absl::StatusOr<v1::SecretValue> ReadSecret(absl::string_view text) {
   const auto error = [text](absl::string_view what) {

@@ -39,6 +39,9 @@ absl::Status AddPairs(absl::string_view flag, const std::vector<std::string>& te
   return absl::OkStatus();
 }
 
+// INVALID_ARGUMENT, naming those that there are, for a value that --allow does not take.
+absl::Status CheckEntitlement(const std::string& text);
+
 // What BuildKit takes for a secret at most.
 inline constexpr int64_t kSecretBytesMax = 500 << 10;
 

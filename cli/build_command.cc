@@ -56,6 +56,7 @@ struct BuildFlags {
   std::vector<std::string> add_hosts;
   std::vector<std::string> secrets;
   std::vector<std::string> ssh;
+  std::vector<std::string> allow;
   std::vector<std::string> outputs;
   std::string target;
   std::string platform;
@@ -163,6 +164,10 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
   RETURN_IF_ERROR(AddHosts(flags.add_hosts, request));
   for (const std::string& text : flags.secrets) {
     ASSIGN_OR_RETURN(*request.add_secrets(), ReadSecret(text));
+  }
+  for (const std::string& text : flags.allow) {
+    RETURN_IF_ERROR(CheckEntitlement(text));
+    request.add_entitlements(text);
   }
   for (const std::string& tag : flags.tags) {
     ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(tag),
@@ -530,7 +535,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"--attest", "attestations are not there yet"},
     {"--provenance", "attestations are not there yet"},
     {"--sbom", "attestations are not there yet"},
-    {"--allow", "entitlements are in the farm's configuration"},
     {"--annotation", "annotations are not there yet"},
     {"--builder", "use --farm"},
     {"--cgroup-parent", "cgroups are in the workers' configuration"},
@@ -590,6 +594,7 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
        "value for RUN --mount=type=secret; in no layer, key or log");
   list("--ssh", flags->ssh, "default|ID[=SOCKET|KEY[,KEY]]",
        "ssh agent for RUN --mount=type=ssh; no key leaves this machine");
+  list("--allow", flags->allow, "ENTITLEMENT", "let RUN have network.host or security.insecure");
   text("--progress", flags->progress, "MODE", "auto, tty, plain, rawjson or quiet");
   command.add_flag("-q,--quiet", flags->quiet, "print nothing but the image's id");
   command.add_flag("--check", flags->check, "check the Dockerfile, build nothing");

@@ -42,6 +42,7 @@ void Collect(const CLI::App& command, const std::string& path, std::vector<Compl
 constexpr std::pair<const char*, const char*> kValues[] = {
     {"--progress", "auto tty plain rawjson quiet"},
     {"--network", "default host none"},
+    {"--allow", "network.host security.insecure"},
     {"--compression", "gzip zstd"},
     {"-o|--output", "type=image type=registry type=oci type=docker type=tar type=local"},
     {"type", "image registry oci docker tar local"},

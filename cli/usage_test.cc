@@ -26,6 +26,7 @@ namespace farm {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -83,6 +84,13 @@ TEST_F(CommandTest, FlagsOfDockerThatFarmHasNotAreRefusedByName) {
   Write("Dockerfile", "FROM scratch");
   EXPECT_EQ(Run({"build", "--cgroup-parent", "/x", context_}), kExitUsage);
   EXPECT_THAT(err_.str(), HasSubstr("--cgroup-parent: cgroups are in the workers' configuration"));
+}
+
+TEST_F(BuildCommandTest, WhatABuildIsAllowedIsPartOfTheRequest) {
+  Write("Dockerfile", "FROM scratch\n");
+  Build({"--allow", "network.host", "--allow", "security.insecure"});
+  ASSERT_THAT(*requests_, SizeIs(1));
+  EXPECT_THAT(requests_->front().entitlements(), ElementsAre("network.host", "security.insecure"));
 }
 
 TEST_F(CommandTest, AnSshAgentThatIsNotThereIsToldBeforeTheBuild) {

@@ -78,14 +78,34 @@ absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
                  step.source_line);
 }
 
-// What a plan may say and a farm does not do.
-absl::Status CheckRunnable(const Plan& plan) {
+// Of StartBuildRequest.entitlements.
+constexpr char kNetworkHost[] = "network.host";
+constexpr char kSecurityInsecure[] = "security.insecure";
+
+absl::Status CheckEntitlement(const PlanStep& step, absl::string_view flag,
+                              const std::string& entitlement,
+                              const v1::StartBuildRequest& request) {
+  const auto& granted = request.entitlements();
+  if (std::find(granted.begin(), granted.end(), entitlement) != granted.end()) {
+    return absl::OkStatus();
+  }
+  return ErrorAt(
+      step.position,
+      absl::StrCat("RUN ", flag, ": ", entitlement,
+                   " is not allowed to this build (allow it with --allow ", entitlement, ")"),
+      step.source_line);
+}
+
+// What a plan may say and a farm does not do, or the client does not want.
+absl::Status CheckRunnable(const Plan& plan, const v1::StartBuildRequest& request) {
   for (const PlanStep& step : plan.steps) {
-    if (step.identity.run().insecure()) {
-      return ErrorAt(step.position,
-                     "RUN --security=insecure is refused: the entitlement security.insecure is not "
-                     "granted by this farm",
-                     step.source_line);
+    const v1::RunOperation& run = step.identity.run();
+    if (run.insecure()) {
+      RETURN_IF_ERROR(CheckEntitlement(step, "--security=insecure", kSecurityInsecure, request));
+    }
+    // If the whole build is to have it, the client has said so.
+    if (run.network() == v1::NETWORK_MODE_HOST && request.network() != v1::NETWORK_MODE_HOST) {
+      RETURN_IF_ERROR(CheckEntitlement(step, "--network=host", kNetworkHost, request));
     }
     for (const SourceRequest& request : step.sources) {
       if (request.from.kind != FileSystemRef::Kind::kRemote) continue;
@@ -212,6 +232,13 @@ void BuildSession::Start() {
           absl::StrCat("invalid tag \"", tag, "\": a tag has no digest")));
     }
   }
+  for (const std::string& entitlement : request_.entitlements()) {
+    if (entitlement != kNetworkHost && entitlement != kSecurityInsecure) {
+      return Fail(absl::InvalidArgumentError(absl::StrCat("unknown entitlement \"", entitlement,
+                                                          "\", expected ", kNetworkHost, " or ",
+                                                          kSecurityInsecure)));
+    }
+  }
   if (request_.context_url().empty()) return StartPreparing();
   if (const absl::Status added = AddContextSteps(); !added.ok()) return Fail(added);
   FetchContext();
@@ -282,7 +309,8 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
 void BuildSession::OnPrepared(Prepared prepared) {
   plan_ = std::make_shared<const Plan>(std::move(prepared.plan));
   bases_ = std::move(prepared.bases);
-  if (const absl::Status refused = CheckRunnable(*plan_); !refused.ok()) return Fail(refused);
+  if (const absl::Status refused = CheckRunnable(*plan_, request_); !refused.ok())
+    return Fail(refused);
   for (const std::string& warning : plan_->warnings) Warn(warning);
   for (const LintWarning& warning : prepared.lint.warnings) {
     Warn(warning.message, warning.rule, warning.line);

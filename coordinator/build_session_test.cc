@@ -71,6 +71,7 @@ class ScriptedWorker {
   bool silent = false;                         // takes leases and never reports
   std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
   std::string isolated_missing;
+  bool insecure_allowed = false;
   std::function<void(const v1::Lease&)> on_lease;  // before it is done
   int acknowledged = 0;
 
@@ -85,6 +86,7 @@ class ScriptedWorker {
     request.mutable_platform()->set_architecture("amd64");
     request.add_networks(v1::NETWORK_MODE_HOST);
     request.set_isolated_missing(isolated_missing);
+    request.set_insecure_allowed(insecure_allowed);
     for (const v1::LeaseState& state : states_) *request.add_leases() = state;
     const bool reports = !states_.empty();
     v1::SynchronizeResponse response;
@@ -616,6 +618,41 @@ TEST_F(BuildSessionTest, ARepositoryOverSshIsRefusedBeforeAnythingRuns) {
   EXPECT_THAT(done.error().message(),
               AllOf(HasSubstr("Dockerfile:3:1"), HasSubstr("needs an ssh agent")));
   EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, WhatTheClientDidNotAllowIsRefusedBeforeAnythingRuns) {
+  v1::StartBuildRequest request =
+      Request("FROM scratch\nRUN one\nRUN --network=host two\nRUN --security=insecure three\n");
+  EXPECT_THAT(Build(request).error().message(),
+              AllOf(HasSubstr("Dockerfile:3:1"), HasSubstr("--allow network.host")));
+  request.add_entitlements("network.host");
+  EXPECT_THAT(Build(request).error().message(),
+              AllOf(HasSubstr("Dockerfile:4:1"), HasSubstr("--allow security.insecure")));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+  request.add_entitlements("security.insecure");
+  worker_.insecure_allowed = true;
+  EXPECT_FALSE(Build(request).has_error());
+}
+
+TEST_F(BuildSessionTest, ABuildWithTheHostsNetworkMaySaySoInALine) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN --network=host one\n");
+  request.set_network(v1::NETWORK_MODE_HOST);
+  EXPECT_FALSE(Build(request).has_error());
+}
+
+TEST_F(BuildSessionTest, AnInsecureRunThatNoWorkerPermitsIsRefusedWithItsLine) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN --security=insecure one\n");
+  request.add_entitlements("security.insecure");
+  const v1::BuildFinished done = Build(request);
+  EXPECT_EQ(done.error().line(), 2);
+  EXPECT_THAT(done.error().message(), HasSubstr("insecure_allowed"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, AnUnknownEntitlementIsRefused) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.add_entitlements("device");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("unknown entitlement \"device\""));
 }
 
 TEST_F(BuildSessionTest, AStepsSshAgentIsThatOfTheClient) {

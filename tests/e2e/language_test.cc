@@ -133,12 +133,17 @@ TEST_F(LanguageTest, ASecretThatIsRequiredMustBeGiven) {
   EXPECT_THAT(built.err, AllOf(HasSubstr("secret gone: not found"), HasSubstr("Dockerfile:2")));
 }
 
-TEST_F(LanguageTest, WhatIsNotThereYetIsRefusedWithItsPlace) {
-  for (const char* line : {"RUN --mount=type=ssh,required x", "RUN --security=insecure x"}) {
-    const CommandResult built = farm_->Farm(Arguments(absl::StrCat("FROM base\n", line, "\n"), {}));
-    EXPECT_EQ(built.exit_code, 1) << line;
-    EXPECT_THAT(built.err, HasSubstr("Dockerfile:2")) << line;
+TEST_F(LanguageTest, WhatABuildWasNotAllowedIsRefusedWithItsPlace) {
+  for (const auto& [flag, entitlement] : {std::pair("--security=insecure", "security.insecure"),
+                                          std::pair("--network=host", "network.host")}) {
+    const std::string dockerfile = absl::StrCat("FROM base\nRUN ", flag, " echo ran\n");
+    const CommandResult refused = farm_->Farm(Arguments(dockerfile, {}));
+    EXPECT_EQ(refused.exit_code, 1) << flag;
+    EXPECT_THAT(refused.err,
+                AllOf(HasSubstr("Dockerfile:2"), HasSubstr(absl::StrCat("--allow ", entitlement))));
+    Build(dockerfile, {"--allow", entitlement});
   }
+  Build("FROM base\nRUN --network=host echo ran too\n", {"--network", "host"});
 }
 
 }  // namespace
