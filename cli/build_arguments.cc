@@ -2,17 +2,67 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/status_macros.h"
 #include "base/suggestion.h"
 #include "cli/exit_code.h"
+#include "dockerfile/mount.h"
+#include "plan/run_settings.h"
 
 namespace farm {
 
 const char* EnvironmentVariable(const std::string& name) { return std::getenv(name.c_str()); }
+
+absl::StatusOr<v1::HostAlias> ParseAddHost(const std::string& text) {
+  const size_t at = text.find_first_of(":=");
+  if (at == 0 || at == std::string::npos || at + 1 == text.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("--add-host ", text, ": expected HOST:IP"));
+  }
+  std::string address = text.substr(at + 1);
+  if (address == "host-gateway") {
+    return absl::InvalidArgumentError(
+        "--add-host: host-gateway is not known here; name the address");
+  }
+  if (address.front() == '[' && address.back() == ']') {
+    address = address.substr(1, address.size() - 2);
+  }
+  v1::HostAlias host;
+  host.set_name(text.substr(0, at));
+  host.set_address(address);
+  RETURN_IF_ERROR(CheckExtraHost(host)) << "--add-host " << text;
+  return host;
+}
+
+absl::StatusOr<v1::Ulimit> ParseUlimit(const std::string& text) {
+  const std::pair<std::string, std::string> named = absl::StrSplit(text, absl::MaxSplits('=', 1));
+  const std::vector<std::string> values = absl::StrSplit(named.second, ':');
+  int64_t soft = 0;
+  int64_t hard = 0;
+  if (values.size() > 2 || !absl::SimpleAtoi(values.front(), &soft) ||
+      !absl::SimpleAtoi(values.back(), &hard)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--ulimit ", text, ": expected NAME=SOFT[:HARD], as in nofile=1024:2048"));
+  }
+  v1::Ulimit ulimit;
+  ulimit.set_name(named.first);
+  ulimit.set_soft(soft);
+  ulimit.set_hard(hard);
+  RETURN_IF_ERROR(CheckUlimit(ulimit)) << "--ulimit " << text;
+  return ulimit;
+}
+
+absl::StatusOr<int64_t> ParseShmSize(const std::string& text) {
+  const std::optional<int64_t> bytes = ParseRamBytes(text);
+  if (bytes.has_value()) return *bytes;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--shm-size ", text, ": expected a size, as in 128m or 1g"));
+}
 
 absl::Status CheckEntitlement(const std::string& text) {
   static const std::vector<std::string> known = {"network.host", "security.insecure"};

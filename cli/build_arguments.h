@@ -39,6 +39,13 @@ absl::Status AddPairs(absl::string_view flag, const std::vector<std::string>& te
   return absl::OkStatus();
 }
 
+// Reads one --add-host, "HOST:IP" or "HOST=IP", an IPv6 address with or without brackets; one
+// --ulimit, "NAME=SOFT[:HARD]" with -1 for unlimited; and a --shm-size. INVALID_ARGUMENT names the
+// flag and what is wrong.
+absl::StatusOr<v1::HostAlias> ParseAddHost(const std::string& text);
+absl::StatusOr<v1::Ulimit> ParseUlimit(const std::string& text);
+absl::StatusOr<int64_t> ParseShmSize(const std::string& text);
+
 // INVALID_ARGUMENT, naming those that there are, for a value that --allow does not take.
 absl::Status CheckEntitlement(const std::string& text);
 

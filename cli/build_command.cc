@@ -54,6 +54,7 @@ struct BuildFlags {
   std::vector<std::string> build_args;
   std::vector<std::string> labels;
   std::vector<std::string> add_hosts;
+  std::vector<std::string> ulimits;
   std::vector<std::string> secrets;
   std::vector<std::string> ssh;
   std::vector<std::string> allow;
@@ -61,6 +62,7 @@ struct BuildFlags {
   std::string target;
   std::string platform;
   std::string network;
+  std::string shm_size;
   std::string progress = "auto";
   std::string iidfile;
   std::string metadata_file;
@@ -73,27 +75,6 @@ struct BuildFlags {
   bool check = false;
   std::string call = "build";
 };
-
-absl::Status AddHosts(const std::vector<std::string>& texts, v1::StartBuildRequest& request) {
-  for (const std::string& text : texts) {
-    const size_t at = text.find_first_of(":=");
-    if (at == 0 || at == std::string::npos || at + 1 == text.size()) {
-      return absl::InvalidArgumentError(absl::StrCat("--add-host ", text, ": expected HOST:IP"));
-    }
-    std::string address = text.substr(at + 1);
-    if (address == "host-gateway") {
-      return absl::InvalidArgumentError(
-          "--add-host: host-gateway is not known here; name the address");
-    }
-    if (address.front() == '[' && address.back() == ']') {
-      address = address.substr(1, address.size() - 2);
-    }
-    v1::HostAlias& alias = *request.add_extra_hosts();
-    alias.set_name(text.substr(0, at));
-    alias.set_address(address);
-  }
-  return absl::OkStatus();
-}
 
 // Those that Docker knows as predefined build arguments.
 void AddProxies(v1::StartBuildRequest& request) {
@@ -161,7 +142,16 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
   request.set_target(flags.target);
   RETURN_IF_ERROR(AddPairs("--build-arg", flags.build_args, true, *request.mutable_build_args()));
   RETURN_IF_ERROR(AddPairs("--label", flags.labels, false, *request.mutable_labels()));
-  RETURN_IF_ERROR(AddHosts(flags.add_hosts, request));
+  for (const std::string& text : flags.add_hosts) {
+    ASSIGN_OR_RETURN(*request.add_extra_hosts(), ParseAddHost(text));
+  }
+  for (const std::string& text : flags.ulimits) {
+    ASSIGN_OR_RETURN(*request.add_ulimits(), ParseUlimit(text));
+  }
+  if (!flags.shm_size.empty()) {
+    ASSIGN_OR_RETURN(const int64_t shm_bytes, ParseShmSize(flags.shm_size));
+    request.set_shm_bytes(shm_bytes);
+  }
   for (const std::string& text : flags.secrets) {
     ASSIGN_OR_RETURN(*request.add_secrets(), ReadSecret(text));
   }
@@ -538,8 +528,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"--annotation", "annotations are not there yet"},
     {"--builder", "use --farm"},
     {"--cgroup-parent", "cgroups are in the workers' configuration"},
-    {"--ulimit", "limits are in the workers' configuration"},
-    {"--shm-size", "limits are in the workers' configuration"},
     {"--memory", "limits are in the workers' configuration"},
     {"--memory-swap", "limits are in the workers' configuration"},
     {"--cpu-shares", "limits are in the workers' configuration"},
@@ -590,6 +578,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   list("--label", flags->labels, "NAME=VALUE", "label for the image");
   text("--network", flags->network, "MODE", "network of RUN: default, host or none");
   list("--add-host", flags->add_hosts, "HOST:IP", "line for /etc/hosts of RUN");
+  list("--ulimit", flags->ulimits, "NAME=SOFT[:HARD]", "resource limit of RUN");
+  text("--shm-size", flags->shm_size, "SIZE", "size of /dev/shm of RUN");
   list("--secret", flags->secrets, "id=ID[,src=FILE|env=NAME]",
        "value for RUN --mount=type=secret; in no layer, key or log");
   list("--ssh", flags->ssh, "default|ID[=SOCKET|KEY[,KEY]]",

@@ -86,11 +86,40 @@ TEST_F(CommandTest, FlagsOfDockerThatFarmHasNotAreRefusedByName) {
   EXPECT_THAT(err_.str(), HasSubstr("--cgroup-parent: cgroups are in the workers' configuration"));
 }
 
-TEST_F(BuildCommandTest, WhatABuildIsAllowedIsPartOfTheRequest) {
+TEST_F(BuildCommandTest, WhatRunIsToHaveIsPartOfTheRequest) {
   Write("Dockerfile", "FROM scratch\n");
-  Build({"--allow", "network.host", "--allow", "security.insecure"});
+  Build({"--add-host", "six=[::1]", "--shm-size", "64m", "--ulimit", "nofile=10:20", "--ulimit",
+         "core=0", "--allow", "network.host", "--allow", "security.insecure"});
   ASSERT_THAT(*requests_, SizeIs(1));
-  EXPECT_THAT(requests_->front().entitlements(), ElementsAre("network.host", "security.insecure"));
+  const v1::StartBuildRequest &request = requests_->front();
+  EXPECT_EQ(request.extra_hosts(0).address(), "::1");
+  EXPECT_EQ(request.shm_bytes(), 64 << 20);
+  EXPECT_EQ(request.ulimits(0).soft(), 10);
+  EXPECT_EQ(request.ulimits(0).hard(), 20);
+  EXPECT_EQ(request.ulimits(1).name(), "core");
+  EXPECT_EQ(request.ulimits(1).hard(), 0);
+  EXPECT_THAT(request.entitlements(), ElementsAre("network.host", "security.insecure"));
+}
+
+TEST_F(CommandTest, AWrongFlagOfRunIsAUsageErrorThatSaysWhatIsExpected) {
+  Write("Dockerfile", "FROM scratch\n");
+  const std::vector<std::vector<std::string>> cases = {
+      {"--add-host", "db", "expected HOST:IP"},
+      {"--add-host", "db:nowhere", "no IPv4 or IPv6 address"},
+      {"--add-host", "db:host-gateway", "name the address"},
+      {"--shm-size", "much", "as in 128m"},
+      {"--ulimit", "nofile", "as in nofile=1024:2048"},
+      {"--ulimit", "nofile=1:2:3", "as in nofile=1024:2048"},
+      {"--ulimit", "nofile=2:1", "over the hard one"},
+      {"--ulimit", "nofle=1", "did you mean nofile?"},
+      {"--allow", "network.hots", "did you mean network.host?"},
+      {"--ssh", "=x", "the id is missing"},
+  };
+  for (const std::vector<std::string> &flag : cases) {
+    err_.str("");
+    EXPECT_EQ(Run({"build", flag[0], flag[1], context_}), kExitUsage) << flag[1];
+    EXPECT_THAT(err_.str(), AllOf(HasSubstr(flag[0]), HasSubstr(flag[2])));
+  }
 }
 
 TEST_F(CommandTest, AnSshAgentThatIsNotThereIsToldBeforeTheBuild) {

@@ -23,6 +23,7 @@
 #include "plan/planner.h"
 #include "plan/platform_proto.h"
 #include "plan/resolve_sources.h"
+#include "plan/run_settings.h"
 #include "plan/source_url.h"
 
 namespace farm {
@@ -41,6 +42,11 @@ PlanOptions PlanOptionsOf(const FarmContext& farm, const v1::StartBuildRequest& 
   options.platform = request.platform();
   options.build_platform = farm.platform;
   options.network = request.network();
+  for (const v1::HostAlias& host : request.extra_hosts()) {
+    options.extra_host_names.push_back(host.name());
+  }
+  options.shm_bytes = request.shm_bytes();
+  options.ulimits.assign(request.ulimits().begin(), request.ulimits().end());
   return options;
 }
 
@@ -76,6 +82,18 @@ absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
   if (problem.empty()) return absl::OkStatus();
   return ErrorAt(step.position, absl::StrCat("ADD ", RedactUrls(remote.url), ": ", problem),
                  step.source_line);
+}
+
+absl::Status CheckRunSettings(const v1::StartBuildRequest& request) {
+  if (request.extra_hosts_size() > kExtraHostsMax || request.ulimits_size() > kUlimitsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kExtraHostsMax, " extra hosts, or ", kUlimitsMax, " ulimits"));
+  }
+  for (const v1::HostAlias& host : request.extra_hosts()) {
+    RETURN_IF_ERROR(CheckExtraHost(host)) << "extra host";
+  }
+  for (const v1::Ulimit& ulimit : request.ulimits()) RETURN_IF_ERROR(CheckUlimit(ulimit));
+  return CheckShmBytes(request.shm_bytes());
 }
 
 // Of StartBuildRequest.entitlements.
@@ -232,6 +250,7 @@ void BuildSession::Start() {
           absl::StrCat("invalid tag \"", tag, "\": a tag has no digest")));
     }
   }
+  if (const absl::Status wrong = CheckRunSettings(request_); !wrong.ok()) return Fail(wrong);
   for (const std::string& entitlement : request_.entitlements()) {
     if (entitlement != kNetworkHost && entitlement != kSecurityInsecure) {
       return Fail(absl::InvalidArgumentError(absl::StrCat("unknown entitlement \"", entitlement,

@@ -649,10 +649,21 @@ TEST_F(BuildSessionTest, AnInsecureRunThatNoWorkerPermitsIsRefusedWithItsLine) {
   EXPECT_THAT(worker_.ran, IsEmpty());
 }
 
-TEST_F(BuildSessionTest, AnUnknownEntitlementIsRefused) {
+TEST_F(BuildSessionTest, WhatNoClientOfOursWouldAskForIsRefused) {
   v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
   request.add_entitlements("device");
   EXPECT_THAT(Build(request).error().message(), HasSubstr("unknown entitlement \"device\""));
+  request = Request("FROM scratch\nRUN one\n");
+  v1::HostAlias& host = *request.add_extra_hosts();
+  host.set_name("a\n10.0.0.1 b");
+  host.set_address("10.0.0.1");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("is no host name"));
+  request = Request("FROM scratch\nRUN one\n");
+  request.add_ulimits()->set_name("nofiles");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("unknown ulimit"));
+  request = Request("FROM scratch\nRUN one\n");
+  request.set_shm_bytes(-1);
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("/dev/shm"));
 }
 
 TEST_F(BuildSessionTest, AStepsSshAgentIsThatOfTheClient) {

@@ -89,28 +89,6 @@ std::optional<uint32_t> ParseUint32(absl::string_view text, int base) {
   return static_cast<uint32_t>(value);
 }
 
-// "64m", "1.5GiB", "1024".
-std::optional<int64_t> ParseBytes(absl::string_view text) {
-  const size_t digits = text.find_first_not_of("0123456789.");
-  double value = 0;
-  if (digits == 0 || !absl::SimpleAtod(text.substr(0, digits), &value)) return std::nullopt;
-  std::string unit =
-      digits == absl::string_view::npos
-          ? ""
-          : absl::AsciiStrToLower(absl::StripLeadingAsciiWhitespace(text.substr(digits)));
-  absl::string_view rest = unit;
-  constexpr absl::string_view kUnits = "kmgtp";
-  if (const size_t power = rest.empty() ? absl::string_view::npos : kUnits.find(rest[0]);
-      power != absl::string_view::npos) {
-    for (size_t i = 0; i <= power; ++i) value *= 1024;
-    rest.remove_prefix(1);
-    absl::ConsumePrefix(&rest, "i");
-  }
-  absl::ConsumePrefix(&rest, "b");
-  if (!rest.empty() || value >= 9e18) return std::nullopt;
-  return static_cast<int64_t>(value);
-}
-
 // Sets one field at a time, in order: `required` and `size` look at the type that is set so far.
 class MountParser {
  public:
@@ -218,7 +196,7 @@ class MountParser {
 
   absl::Status SetSize(const std::string& value) {
     if (mount_.type != Mount::Type::kTmpfs) return UnexpectedKey("size");
-    mount_.size_bytes = ParseBytes(value);
+    mount_.size_bytes = ParseRamBytes(value);
     return mount_.size_bytes.has_value() ? absl::OkStatus() : InvalidValue("size", value);
   }
 
@@ -281,6 +259,27 @@ class MountParser {
 };
 
 }  // namespace
+
+std::optional<int64_t> ParseRamBytes(absl::string_view text) {
+  const size_t digits = text.find_first_not_of("0123456789.");
+  double value = 0;
+  if (digits == 0 || !absl::SimpleAtod(text.substr(0, digits), &value)) return std::nullopt;
+  std::string unit =
+      digits == absl::string_view::npos
+          ? ""
+          : absl::AsciiStrToLower(absl::StripLeadingAsciiWhitespace(text.substr(digits)));
+  absl::string_view rest = unit;
+  constexpr absl::string_view kUnits = "kmgtp";
+  if (const size_t power = rest.empty() ? absl::string_view::npos : kUnits.find(rest[0]);
+      power != absl::string_view::npos) {
+    for (size_t i = 0; i <= power; ++i) value *= 1024;
+    rest.remove_prefix(1);
+    absl::ConsumePrefix(&rest, "i");
+  }
+  absl::ConsumePrefix(&rest, "b");
+  if (!rest.empty() || value >= 9e18) return std::nullopt;
+  return static_cast<int64_t>(value);
+}
 
 absl::string_view MountTypeName(Mount::Type type) { return kTypeNames[static_cast<int>(type)]; }
 

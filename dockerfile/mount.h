@@ -35,6 +35,10 @@ struct Mount {
 
 absl::string_view MountTypeName(Mount::Type type);  // "bind"
 
+// Bytes of a size of memory as docker writes it: "64m", "1.5GiB", "1024"; all units are powers of
+// 1024, an "i" or not. None for anything else.
+std::optional<int64_t> ParseRamBytes(absl::string_view text);
+
 // Replaces the variables in one value.
 using WordExpansion = std::function<absl::StatusOr<std::string>(absl::string_view word)>;
 

@@ -299,6 +299,11 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
   operation.set_user(stage.image.config.user);
   operation.set_network(Network(run, build.options));
   operation.set_insecure(run.security == "insecure");
+  for (const std::string& name : build.options.extra_host_names) {
+    operation.add_extra_host_names(name);
+  }
+  operation.set_shm_bytes(build.options.shm_bytes);
+  for (const v1::Ulimit& ulimit : build.options.ulimits) *operation.add_ulimits() = ulimit;
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #define FARM_PLAN_PLANNER_H_
 
 #include <compare>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -33,6 +34,10 @@ struct PlanOptions {
   v1::Platform platform;        // of the result; unset os/arch: build_platform, or what FROM says
   v1::Platform build_platform;  // BUILDPLATFORM; unset: of the machine that plans
   v1::NetworkMode network = v1::NETWORK_MODE_UNSPECIFIED;  // --network
+  // Of all RUNs, see RunOperation.
+  std::vector<std::string> extra_host_names;  // --add-host
+  int64_t shm_bytes = 0;                      // --shm-size
+  std::vector<v1::Ulimit> ulimits;            // --ulimit
 };
 
 // How `options` appear to FROM lines and ARGs.

@@ -135,6 +135,19 @@ void AddMount(const v1::RunMount& mount, KeyBuilder& key) {
   key.Add("mount", value, mount.content().hash().empty() ? about : mount.content().hash(), about);
 }
 
+void AddUlimits(const v1::RunOperation& run, KeyBuilder& key) {
+  Encoder value;
+  value.Number(static_cast<uint64_t>(run.ulimits_size()));
+  std::vector<std::string> shown;
+  for (const v1::Ulimit& ulimit : run.ulimits()) {
+    value.Text(ulimit.name())
+        .Number(static_cast<uint64_t>(ulimit.soft()))
+        .Number(static_cast<uint64_t>(ulimit.hard()));
+    shown.push_back(absl::StrCat(ulimit.name(), "=", ulimit.soft(), ":", ulimit.hard()));
+  }
+  key.Add("list of ulimits", value, absl::StrJoin(shown, " "));
+}
+
 void AddRun(const v1::RunOperation& run, KeyBuilder& key) {
   key.Add("command", Encoder().List(run.args()), absl::StrJoin(run.args(), " "));
   for (const std::string& variable : run.env()) {
@@ -152,6 +165,15 @@ void AddRun(const v1::RunOperation& run, KeyBuilder& key) {
     AddMount(mount, key);
   }
   if (run.insecure()) key.Add("security", Encoder().Text("insecure"), "insecure");
+  if (run.extra_host_names_size() > 0) {
+    key.Add("list of extra hosts", Encoder().List(run.extra_host_names()),
+            absl::StrJoin(run.extra_host_names(), " "));
+  }
+  if (run.shm_bytes() > 0) {
+    key.Add("size of /dev/shm", Encoder().Number(static_cast<uint64_t>(run.shm_bytes())),
+            absl::StrCat(run.shm_bytes()));
+  }
+  if (run.ulimits_size() > 0) AddUlimits(run, key);
 }
 
 void AddCopy(const v1::CopyOperation& copy, KeyBuilder& key) {

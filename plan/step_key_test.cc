@@ -358,5 +358,26 @@ TEST(ExplainKeyTest, NamesAnotherOrder) {
               ElementsAre("its variables or sources come in another order"));
 }
 
+TEST(StepKeyTest, WhatABuildAsksForItsRunsIsInTheirKeys) {
+  const v1::StepIdentity plain = RunStep();
+  v1::StepIdentity hosts = plain;
+  hosts.mutable_run()->add_extra_host_names("db");
+  v1::StepIdentity shm = plain;
+  shm.mutable_run()->set_shm_bytes(1 << 20);
+  v1::StepIdentity ulimit = plain;
+  v1::Ulimit& nofile = *ulimit.mutable_run()->add_ulimits();
+  nofile.set_name("nofile");
+  nofile.set_soft(1024);
+  nofile.set_hard(-1);
+  EXPECT_THAT(Explain(hosts, plain), ElementsAre("list of extra hosts is new"));
+  EXPECT_THAT(Explain(shm, plain), ElementsAre("size of /dev/shm is new"));
+  EXPECT_THAT(Explain(ulimit, plain), ElementsAre("list of ulimits is new"));
+  v1::StepIdentity other = ulimit;
+  other.mutable_run()->mutable_ulimits(0)->set_soft(1025);
+  EXPECT_THAT(Explain(other, ulimit),
+              ElementsAre("the list of ulimits is another one: nofile=1025:-1 (was: "
+                          "nofile=1024:-1)"));
+}
+
 }  // namespace
 }  // namespace farm

@@ -1,5 +1,6 @@
 #include "worker/run_step.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
+#include "base/ulimit.h"
 #include "worker/layer_output.h"
 #include "worker/run_mounts.h"
 
@@ -81,6 +83,22 @@ absl::StatusOr<std::string> ResolvConf(const StepTools& tools, NetworkMode netwo
   return ReadFile("/etc/resolv.conf", kResolvConfBytesMax).value_or("");
 }
 
+// The coordinator has checked their names and values.
+std::vector<SandboxRlimit> RlimitsFrom(const v1::RunOperation& operation) {
+  const auto value = [](int64_t limit) {
+    return limit < 0 ? uint64_t{RLIM_INFINITY} : static_cast<uint64_t>(limit);
+  };
+  std::vector<SandboxRlimit> rlimits;
+  for (const v1::Ulimit& ulimit : operation.ulimits()) {
+    const std::optional<int> resource = UlimitResource(ulimit.name());
+    // The sandbox sees to core dumps itself.
+    if (!resource.has_value() || *resource == RLIMIT_CORE) continue;
+    rlimits.push_back(
+        {.resource = *resource, .soft = value(ulimit.soft()), .hard = value(ulimit.hard())});
+  }
+  return rlimits;
+}
+
 SandboxMount ReadOnlyFile(std::string target, std::string contents) {
   SandboxMount mount;
   mount.kind = SandboxMount::Kind::kFile;
@@ -114,6 +132,8 @@ SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode net
   spec.mounts.push_back(ReadOnlyFile("/etc/hosts", HostsFile(execution)));
   spec.mounts.push_back(ReadOnlyFile("/etc/resolv.conf", std::move(resolv_conf)));
   if (tools.limits.shm_bytes() > 0) spec.shm_bytes = tools.limits.shm_bytes();
+  if (operation.shm_bytes() > 0) spec.shm_bytes = operation.shm_bytes();
+  spec.rlimits = RlimitsFrom(operation);
   spec.limits = {.memory_bytes = tools.limits.memory_bytes(),
                  .cpus = tools.limits.cpus(),
                  .pids = tools.limits.processes_max()};

@@ -146,5 +146,43 @@ TEST_F(LanguageTest, WhatABuildWasNotAllowedIsRefusedWithItsPlace) {
   Build("FROM base\nRUN --network=host echo ran too\n", {"--network", "host"});
 }
 
+class RunFlagsTest : public LanguageTest {};
+
+TEST_F(RunFlagsTest, ExtraHostsAreInTheHostsFileAndInNoLayer) {
+  const std::string run =
+      "FROM base\nRUN grep -q '^10.0.0.1\tdb$' /etc/hosts && grep -q '^fe80::1\tsix$' /etc/hosts\n"
+      "RUN --mount=from=base,target=/b test ! -e /b/etc/hosts && test ! -e /b/etc/resolv.conf\n";
+  Build(run, {"--add-host", "db:10.0.0.1", "--add-host", "six=[fe80::1]"});
+  const CommandResult exported =
+      Build(run, {"--add-host", "db:10.0.0.1", "--add-host", "six:fe80::1", "-o",
+                  absl::StrCat("type=tar,dest=", context_ / "out.tar")});
+  EXPECT_THAT(exported.err, HasSubstr("CACHED"));
+  EXPECT_THAT(RunCommand({"tar", "-tf", context_ / "out.tar"}).out,
+              AllOf(Not(HasSubstr("etc/hosts")), Not(HasSubstr("etc/resolv.conf"))));
+}
+
+TEST_F(RunFlagsTest, TheNamesOfExtraHostsAreInTheKeyButNotTheirAddresses) {
+  const std::string run = "FROM base\nRUN echo hosts\n";
+  Build(run, {"--add-host", "db:10.0.0.1"});
+  EXPECT_THAT(Build(run, {"--add-host", "db:10.0.0.2"}).err, HasSubstr("CACHED"));
+  EXPECT_THAT(Build(run, {"--add-host", "other:10.0.0.2"}).err, Not(HasSubstr("CACHED")));
+}
+
+TEST_F(RunFlagsTest, SharedMemoryHasTheSizeThatIsAskedFor) {
+  const std::string run = "FROM base\nRUN df -k /dev/shm | grep -q ' 8192 '\n";
+  Build(run, {"--shm-size", "8m"});
+  EXPECT_EQ(farm_->Farm(Arguments(run, {})).exit_code, 1) << "another size, another key";
+}
+
+TEST_F(RunFlagsTest, UlimitsHoldForTheCommand) {
+  const std::string run = "FROM base\nRUN test $(ulimit -Sn):$(ulimit -Hn) = 100:200\n";
+  Build(run, {"--ulimit", "nofile=100:200"});
+  EXPECT_EQ(farm_->Farm(Arguments(run, {"--ulimit", "nofile=100"})).exit_code, 1);
+}
+
+TEST_F(RunFlagsTest, TheNetworkOfTheBuildIsThatOfRunsThatNameNone) {
+  Build("FROM base\nRUN test \"$(ls /sys/class/net)\" = lo\n", {"--network", "none"});
+}
+
 }  // namespace
 }  // namespace farm
