@@ -123,6 +123,7 @@ void BuildSession::ReadDockerfile(int tree) {
         for (const std::string& path : {paths.dockerfile, paths.ignore}) {
           if (path.empty()) continue;
           files.from.kind = FileSystemRef::Kind::kRemote;
+          files.literal = true;
           files.patterns.push_back(path);
           files.written.push_back(path);
         }

@@ -87,6 +87,7 @@ SourceRequest FileInTree(absl::string_view path) {
   SourceRequest request;
   request.from.kind = FileSystemRef::Kind::kRemote;
   request.patterns.push_back(RootRelative(path));
+  request.literal = true;
   request.written.emplace_back(path);
   return request;
 }

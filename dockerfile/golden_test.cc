@@ -162,6 +162,8 @@ std::string Dump(const SourceRef& ref) {
       return absl::StrCat("stage ", ref.stage);
     case SourceRef::Kind::kImage:
       return absl::StrCat("image ", ref.image);
+    case SourceRef::Kind::kContext:
+      return absl::StrCat("context ", ref.context);
   }
   return "";
 }

@@ -72,14 +72,6 @@ SourceRef StageSource(int stage) {
   return source;
 }
 
-// What is no stage: an image, but for the reserved name.
-SourceRef ImageSource(absl::string_view name) {
-  SourceRef source;
-  source.kind = name == "scratch" ? SourceRef::Kind::kScratch : SourceRef::Kind::kImage;
-  if (source.kind == SourceRef::Kind::kImage) source.image = std::string(name);
-  return source;
-}
-
 // " (did you mean ALPINE?)" for the first of the unset variables that looks like a set one.
 std::string SuggestVariable(const Expansion& expansion, const Variables& variables) {
   std::vector<std::string> known;
@@ -116,6 +108,7 @@ absl::StatusOr<StageGraph> StageGraph::Create(const Dockerfile& file,
                                               const StageGraphOptions& options) {
   StageGraph graph;
   graph.source_ = file.source;
+  graph.find_context_ = options.find_context;
   ASSIGN_OR_RETURN(graph.global_args_, GlobalArgs(file, options));
   RETURN_IF_ERROR(graph.ReadStages(file));
   graph.dependencies_.resize(graph.stages_.size());
@@ -130,7 +123,7 @@ absl::Status StageGraph::ReadStages(const Dockerfile& file) {
     if (std::holds_alternative<FromInstruction>(instruction.body)) {
       RETURN_IF_ERROR(ReadFrom(file, i));
     } else if (!stages_.empty()) {
-      stages_.back().end = i + 1;
+      if (!stages_.back().is_replaced) stages_.back().end = i + 1;
     } else if (!std::holds_alternative<ArgInstruction>(instruction.body)) {
       return source_->Error(instruction.position,
                             absl::StrCat("no build stage in current context: only ARG may come "
@@ -169,10 +162,17 @@ absl::Status StageGraph::ReadFrom(const Dockerfile& file, size_t instruction) {
     stage.platform = std::move(platform.text);
   }
 
+  std::optional<SourceRef> replacement;
+  if (find_context_ != nullptr && !stage.name.empty()) replacement = find_context_(stage.name);
   // Only earlier stages are known yet; their names are lower case, and here case matters.
   const auto earlier = stage_by_name_.find(base.text);
-  stage.base =
-      earlier == stage_by_name_.end() ? ImageSource(base.text) : StageSource(earlier->second);
+  if (replacement.has_value()) {
+    stage.base = *std::move(replacement);
+    stage.is_replaced = true;
+  } else {
+    stage.base =
+        earlier == stage_by_name_.end() ? OtherSource(base.text) : StageSource(earlier->second);
+  }
   if (!stage.name.empty()) stage_by_name_[stage.name] = stage.index;
   stages_.push_back(std::move(stage));
   return absl::OkStatus();
@@ -205,6 +205,23 @@ absl::Status StageGraph::ReadDependencies(const Dockerfile& file) {
   return absl::OkStatus();
 }
 
+// What is no stage: an image, but for the reserved name and for names that the build has its own
+// for.
+SourceRef StageGraph::OtherSource(absl::string_view name) const {
+  SourceRef source;
+  if (name == "scratch") {
+    source.kind = SourceRef::Kind::kScratch;
+    return source;
+  }
+  if (find_context_ != nullptr) {
+    if (std::optional<SourceRef> context = find_context_(name); context.has_value()) {
+      return *std::move(context);
+    }
+  }
+  source.image = std::string(name);
+  return source;
+}
+
 absl::StatusOr<SourceRef> StageGraph::FindSource(absl::string_view from, SourceUse use,
                                                  const SourcePosition& position) const {
   if (from.find('$') != absl::string_view::npos) {
@@ -224,7 +241,7 @@ absl::StatusOr<SourceRef> StageGraph::FindSource(absl::string_view from, SourceU
     return StageSource(index);
   }
   const auto named = stage_by_name_.find(absl::AsciiStrToLower(from));
-  return named == stage_by_name_.end() ? ImageSource(from) : StageSource(named->second);
+  return named == stage_by_name_.end() ? OtherSource(from) : StageSource(named->second);
 }
 
 absl::StatusOr<SourceRef> StageGraph::ResolveSource(absl::string_view from, int stage,

@@ -15,8 +15,10 @@
 #ifndef FARM_DOCKERFILE_STAGE_GRAPH_H_
 #define FARM_DOCKERFILE_STAGE_GRAPH_H_
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -33,10 +35,11 @@ inline constexpr size_t kStagesMax = 1'000;
 
 // Where files come from: a stage of this file, or else something that is no stage.
 struct SourceRef {
-  enum class Kind { kScratch, kStage, kImage };
+  enum class Kind { kScratch, kStage, kImage, kContext };
   Kind kind = Kind::kImage;
-  int stage = -1;     // Of kStage.
-  std::string image;  // Of kImage: as written, after expansion ("alpine"); not normalised.
+  int stage = -1;       // Of kStage.
+  std::string context;  // Of kContext: the name of files that the build brings for it.
+  std::string image;    // Of kImage: as written, after expansion ("alpine"); not normalised.
 
   friend bool operator==(const SourceRef&, const SourceRef&) = default;
 };
@@ -45,7 +48,8 @@ struct Stage {
   int index = 0;
   std::string name;         // Lower case; "" if none.
   SourcePosition position;  // Of its FROM.
-  SourceRef base;
+  SourceRef base;  // Of a stage that the build replaces: what by. It has no instructions then.
+  bool is_replaced = false;
   std::string platform;  // Of --platform, expanded; "" if not given. Not checked.
   // Its instructions, without FROM: Dockerfile::instructions[begin, end). FROM is begin - 1.
   size_t begin = 0;
@@ -58,6 +62,9 @@ struct StageGraphOptions {
   std::string target_platform = "linux/amd64";  // Of the image.
   std::string target = "";                      // For $TARGETSTAGE; "" is the last stage.
   std::map<std::string, std::string> build_args = {};
+  // What the build puts in the place of the stage or image `name` (--build-context); nullopt if
+  // nothing. Null: nothing for any.
+  std::function<std::optional<SourceRef>(absl::string_view name)> find_context = nullptr;
 };
 
 // The variables that FROM lines see and that an ARG without value in a stage takes its default
@@ -87,7 +94,8 @@ class StageGraph {
   absl::StatusOr<int> FindTarget(absl::string_view target) const;
 
   // What `from` means in an instruction of stage `stage`. COPY --from: a stage index, a stage name
-  // (case ignored), else an image. Mounts know no index, so that from=0 is an image.
+  // (case ignored), else what the build has for that name, or an image. Mounts know no index, so
+  // that from=0 is an image.
   // INVALID_ARGUMENT, with `position`: `from` has a variable; no such index; the stage itself or a
   // later one.
   enum class SourceUse { kCopy, kMount };
@@ -111,6 +119,7 @@ class StageGraph {
   absl::Status ReadDependencies(const Dockerfile& file);
   absl::StatusOr<SourceRef> FindSource(absl::string_view from, SourceUse use,
                                        const SourcePosition& position) const;
+  SourceRef OtherSource(absl::string_view name) const;
   absl::Status CheckNoCycle() const;
   std::string Describe(int stage) const;
 
@@ -118,6 +127,7 @@ class StageGraph {
   std::vector<Stage> stages_;
   std::map<std::string, int, std::less<>> stage_by_name_;  // The last one of a name.
   std::map<std::string, std::string> global_args_;
+  std::function<std::optional<SourceRef>(absl::string_view name)> find_context_;
   std::vector<std::set<int>> dependencies_;
 };
 

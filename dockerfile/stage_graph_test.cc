@@ -49,6 +49,46 @@ TEST(StageGraphTest, StagesHaveNamesBasesAndInstructions) {
   EXPECT_THAT(graph.stages()[2].base, IsStage(0));
 }
 
+// Files in the place of "src", an image in that of "base:1".
+std::optional<SourceRef> FindContext(absl::string_view name) {
+  SourceRef source;
+  if (name == "src") {
+    source.kind = Kind::kContext;
+    source.context = "src";
+    return source;
+  }
+  source.image = "other";
+  return name == "base:1" ? std::optional<SourceRef>(source) : std::nullopt;
+}
+
+TEST(StageGraphTest, TheBuildMayReplaceWhatIsNoStage) {
+  ASSERT_OK_AND_ASSIGN(
+      const StageGraph graph,
+      Graph("FROM base:1\nCOPY --from=src a /\nRUN --mount=from=base:1,target=/m x\n"
+            "FROM src\nFROM base\n",
+            {.find_context = FindContext}));
+  EXPECT_THAT(graph.stages()[0].base, IsImage("other"));
+  EXPECT_EQ(graph.stages()[1].base.kind, Kind::kContext);
+  EXPECT_EQ(graph.stages()[1].base.context, "src");
+  EXPECT_THAT(graph.stages()[2].base, IsImage("base"));
+  ASSERT_OK_AND_ASSIGN(const SourceRef source,
+                       graph.ResolveSource("src", 0, StageGraph::SourceUse::kCopy, {}));
+  EXPECT_EQ(source.kind, Kind::kContext);
+}
+
+TEST(StageGraphTest, AReplacedStageHasNoInstructionsAndIsStillAStage) {
+  ASSERT_OK_AND_ASSIGN(const StageGraph graph,
+                       Graph("FROM a AS src\nCOPY --from=later x y\nFROM b AS later\n"
+                             "COPY --from=src x y\n",
+                             {.find_context = FindContext}));
+  const Stage& replaced = graph.stages()[0];
+  EXPECT_TRUE(replaced.is_replaced);
+  EXPECT_EQ(replaced.base.kind, Kind::kContext);
+  EXPECT_EQ(replaced.begin, replaced.end);
+  EXPECT_THAT(graph.DependenciesOf(0), testing::IsEmpty());
+  EXPECT_THAT(graph.DependenciesOf(1), ElementsAre(0));
+}
+
 TEST(StageGraphTest, FromSeesTheGlobalArgs) {
   const std::string text =
       "ARG TAG=1\nARG IMAGE=alpine:$TAG\nARG NONE\nFROM --platform=linux/${ARCH:-arm64} $IMAGE\n";

@@ -157,7 +157,7 @@ class SourceGroups {
       : build_(build), copy_(copy), local_(std::move(local)) {}
 
   void AddLocal(const std::string& source) {
-    if (groups_.empty() || groups_.back().from.kind == FileSystemRef::Kind::kRemote) {
+    if (groups_.empty() || groups_.back().from != local_.from) {
       groups_.push_back(local_);
       groups_.back().excludes = copy_.excludes;
     }
@@ -171,6 +171,7 @@ class SourceGroups {
     SourceRequest& request = groups_.emplace_back();
     request.from = {FileSystemRef::Kind::kRemote, static_cast<int>(build_.plan.remotes.size())};
     request.patterns.push_back(remote.file_name);
+    request.literal = true;
     request.written.push_back(RedactUrls(remote.url));
     request.excludes = copy_.excludes;
     request.unpack = remote.kind == RemoteSource::Kind::kHttp && copy_.unpack.value_or(false);

@@ -53,6 +53,18 @@ std::string StepName(const PlanBuild& build, StageState& stage, const Instructio
                       stage.instructions.back().is_trigger ? "ONBUILD " : "", text);
 }
 
+// Of a context that is no image.
+FileSystemRef ContextFiles(PlanBuild& build, const std::string& name) {
+  const NamedContext& context = build.options.contexts.at(name);
+  if (context.kind == NamedContext::Kind::kFiles) {
+    return {FileSystemRef::Kind::kContext, context.index};
+  }
+  const auto [index, is_new] =
+      build.context_remotes.emplace(name, static_cast<int>(build.plan.remotes.size()));
+  if (is_new) build.plan.remotes.push_back(context.remote);
+  return {FileSystemRef::Kind::kRemote, index->second};
+}
+
 }  // namespace
 
 void Environment::Set(absl::string_view name, absl::string_view value) {
@@ -133,6 +145,8 @@ absl::StatusOr<FileSystemRef> FileSystemOf(PlanBuild& build, const SourceRef& so
       return FileSystemRef{};
     case SourceRef::Kind::kStage:
       return build.stages[source.stage].file_system;
+    case SourceRef::Kind::kContext:
+      return ContextFiles(build, source.context);
     case SourceRef::Kind::kImage:
       break;
   }
@@ -164,8 +178,31 @@ absl::StatusOr<std::string> CanonicalImage(const Dockerfile& file, absl::string_
   return reference->WithDefaultTag().canonical();
 }
 
+void CopyContextBase(PlanBuild& build, StageState& stage) {
+  const FileSystemRef::Kind kind = stage.file_system.kind;
+  if (kind != FileSystemRef::Kind::kContext && kind != FileSystemRef::Kind::kRemote) return;
+  PlanStep& step = build.plan.steps.emplace_back();
+  step.id = static_cast<int>(build.plan.steps.size()) - 1;
+  step.name = absl::StrCat("[context ", stage.base_context, "] load as a base");
+  step.instruction = absl::StrCat("FROM ", stage.base_context, " # buildkit");
+  step.position = build.graph.stages()[stage.index].position;
+  step.source_line = std::string(build.file.source->Line(step.position.line));
+  *step.identity.mutable_platform() = stage.platform;
+  step.identity.mutable_copy()->set_dest("/");
+  SourceRequest& all = step.sources.emplace_back();
+  all.from = stage.file_system;
+  all.from_written = stage.base_context;
+  all.patterns = {""};
+  all.written = {"/"};
+
+  AddHistory(stage, step.instruction);
+  stage.history.back().step = step.id;
+  stage.file_system = {FileSystemRef::Kind::kStep, step.id};
+}
+
 PlanStep& AddStep(PlanBuild& build, StageState& stage, const Instruction& instruction,
                   StepText text) {
+  CopyContextBase(build, stage);
   std::string name = StepName(build, stage, instruction, text);
   PlanStep& step = build.plan.steps.emplace_back();
   step.id = static_cast<int>(build.plan.steps.size()) - 1;

@@ -62,6 +62,7 @@ struct StageState {
   v1::Platform platform;
   std::string label;  // In step names: "build", "stage-0"; "" in a file of one stage.
   FileSystemRef file_system;
+  std::string base_context;  // Name of the context that it is built on, if it is.
   Environment env;
   DeclaredArgs args;                                    // Those of base stages come first.
   ImageConfig image;                                    // Its history is that of the base image.
@@ -81,9 +82,10 @@ struct PlanBuild {
   const ResolvedImages& resolved;
   v1::Platform platform;  // Of the image.
   Plan plan;
-  std::vector<StageState> stages;        // By index; those not needed stay empty.
-  std::map<ImageKey, int> base_indexes;  // -> index in plan.bases.
-  size_t text_bytes = 0;                 // Of the stages that are done.
+  std::vector<StageState> stages;              // By index; those not needed stay empty.
+  std::map<ImageKey, int> base_indexes;        // -> index in plan.bases.
+  std::map<std::string, int> context_remotes;  // By name -> index in plan.remotes.
+  size_t text_bytes = 0;                       // Of the stages that are done.
 };
 
 // What `instruction`, whose body is the last argument, does to `stage`: one for each kind.
@@ -170,6 +172,10 @@ struct StepText {
   std::string remark;            // At the end of the name.
   std::set<std::string> hidden;  // Variables that the name shows as "****".
 };
+
+// Makes a layer of the stage's files, if they are still those of a context alone, which nothing can
+// be put on top of.
+void CopyContextBase(PlanBuild& build, StageState& stage);
 
 // Adds a step on top of the stage's files, with its platform, name and line of history.
 PlanStep& AddStep(PlanBuild& build, StageState& stage, const Instruction& instruction,

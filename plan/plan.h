@@ -22,7 +22,7 @@ namespace farm {
 struct FileSystemRef {
   enum class Kind {
     kScratch,  // nothing in it
-    kContext,  // the build context; only to copy from
+    kContext,  // the build context, or at another index than 0 a named one; only to copy from
     kBase,     // Plan::bases[index]
     kRemote,   // Plan::remotes[index]; only to copy from
     kStep,     // what Plan::steps[index] leaves behind
@@ -43,8 +43,8 @@ struct BaseImage {
   std::string platform;  // it was resolved for: "linux/amd64"
 };
 
-// What ADD reads from the network. It is fetched before the step can have a key: the key holds what
-// came, not where it came from.
+// What ADD, or a named context, reads from the network. It is fetched before the step can have a
+// key: the key holds what came, not where it came from.
 struct RemoteSource {
   enum class Kind { kHttp, kGit };
   Kind kind = Kind::kHttp;
@@ -62,6 +62,7 @@ struct SourceRequest {
   int stage = -1;                     // the stage that --from names, if it is one
   std::string from_written;           // what --from says; "" for the build context
   std::vector<std::string> patterns;  // expanded, relative to the root of `from`
+  bool literal = false;               // they are names: no wildcards
   // With --parents, one for each pattern: what is copied of the directory that the pattern names,
   // by a path or pattern relative to it.
   std::vector<std::string> includes;
@@ -123,11 +124,12 @@ struct PlanInstruction {
 // A stage of the file. Only the first block is set if the target does not need it.
 struct PlanStage {
   int index = 0;
-  std::string name;         // lower case; "" if it has none
-  SourcePosition position;  // of its FROM
-  std::string platform;     // "linux/amd64"
-  std::string base_image;   // canonical reference as written (not pinned), "" for the others
-  int base_stage = -1;      // -1: an image, or scratch
+  std::string name;          // lower case; "" if it has none
+  SourcePosition position;   // of its FROM
+  std::string platform;      // "linux/amd64"
+  std::string base_image;    // canonical reference as written (not pinned), "" for the others
+  int base_stage = -1;       // -1: an image, a context, or scratch
+  std::string base_context;  // name of the context that it is built on
   bool needed = false;
 
   FileSystemRef file_system;  // what it leaves behind

@@ -69,11 +69,19 @@ Json InstructionJson(const Instruction& instruction) {
   return json;
 }
 
+std::string ContextLabel(const std::string& name) { return absl::StrCat("context:", name); }
+
+bool IsNamedContext(const SourceRequest& request) {
+  return !request.from_written.empty() && (request.from.kind == FileSystemRef::Kind::kContext ||
+                                           request.from.kind == FileSystemRef::Kind::kRemote);
+}
+
 // What `request` reads, as a "from"; null if nothing local is read.
 Json FromJson(const Plan& plan, const SourceRequest& request) {
+  if (request.stage >= 0) return {{"stage", request.stage}};
+  if (IsNamedContext(request)) return {{"context", request.from_written}};
   if (request.from.kind == FileSystemRef::Kind::kRemote) return nullptr;
   if (request.from.kind == FileSystemRef::Kind::kContext) return "context";
-  if (request.stage >= 0) return {{"stage", request.stage}};
   if (request.from.kind == FileSystemRef::Kind::kBase) {
     return {{"image", plan.bases[request.from.index].name}};
   }
@@ -222,13 +230,16 @@ std::set<std::string> DependenciesOf(const Plan& plan, const PlanStage& stage) {
   std::set<std::string> names;
   if (stage.base_stage >= 0) names.insert(StageName(stage.base_stage));
   if (!stage.base_image.empty()) names.insert(ImageName(stage.base_image));
+  if (!stage.base_context.empty()) names.insert(ContextLabel(stage.base_context));
   for (const PlanInstruction& instruction : stage.instructions) {
     if (instruction.step < 0) continue;
     for (const SourceRequest& request : plan.steps[instruction.step].sources) {
-      if (request.from.kind == FileSystemRef::Kind::kContext) {
-        names.insert("context");
-      } else if (request.stage >= 0) {
+      if (request.stage >= 0) {
         names.insert(StageName(request.stage));
+      } else if (IsNamedContext(request)) {
+        names.insert(ContextLabel(request.from_written));
+      } else if (request.from.kind == FileSystemRef::Kind::kContext) {
+        names.insert("context");
       } else if (request.from.kind == FileSystemRef::Kind::kBase) {
         names.insert(ImageName(plan.bases[request.from.index].name));
       }
@@ -240,6 +251,7 @@ std::set<std::string> DependenciesOf(const Plan& plan, const PlanStage& stage) {
 Json BaseJson(const PlanStage& stage) {
   if (stage.base_stage >= 0) return {{"stage", stage.base_stage}};
   if (!stage.base_image.empty()) return {{"image", stage.base_image}};
+  if (!stage.base_context.empty()) return {{"context", stage.base_context}};
   return "scratch";
 }
 

@@ -32,6 +32,13 @@ std::string FileSystemText(const Plan& plan, const FileSystemRef& file_system) {
   return "";
 }
 
+std::string SourceText(const Plan& plan, const SourceRequest& request) {
+  const bool is_context = request.from.kind == FileSystemRef::Kind::kContext ||
+                          request.from.kind == FileSystemRef::Kind::kRemote;
+  if (!is_context || request.from_written.empty()) return FileSystemText(plan, request.from);
+  return absl::StrCat(request.stage >= 0 ? "the stage " : "the context ", request.from_written);
+}
+
 // Steps of the longest chain of which each needs the one before: what no number of workers
 // shortens.
 int LongestChain(const Plan& plan) {
@@ -76,7 +83,7 @@ std::string PlanText(const Plan& plan) {
     absl::StrAppend(&text, "#", step.id + 1, " ", step.name, "\n     on ",
                     FileSystemText(plan, step.parent));
     for (const SourceRequest& request : step.sources) {
-      absl::StrAppend(&text, ", reads ", FileSystemText(plan, request.from));
+      absl::StrAppend(&text, ", reads ", SourceText(plan, request));
     }
     text += '\n';
   }

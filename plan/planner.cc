@@ -51,6 +51,7 @@ struct Outline {
   std::vector<std::vector<Instruction>> triggers;
   std::vector<Platform> platforms;  // Of each stage.
   std::vector<ImageUse> images;     // Each once, in the order of the file.
+  std::set<std::string> contexts;   // Names of those that are no images.
 };
 
 bool IsUnset(const v1::Platform& platform) {
@@ -123,6 +124,8 @@ class StageReader {
       ASSIGN_OR_RETURN(base_image.name, CanonicalImage(file_, stage.base.image, stage.position));
       base_image.platform = outline_.platforms[index].ToString();
       images_[index].push_back({base_image, stage.base.image, stage.position, index});
+    } else if (stage.base.kind == SourceRef::Kind::kContext) {
+      outline_.contexts.insert(stage.base.context);
     }
     for (const std::string& trigger :
          TriggersOf(file_, outline_.graph, resolved_, stage, base_image)) {
@@ -174,6 +177,8 @@ class StageReader {
       ASSIGN_OR_RETURN(image.name, CanonicalImage(file_, source.image, position));
       image.platform = outline_.platform.ToString();
       images_[stage].push_back({std::move(image), source.image, position, stage});
+    } else if (source.kind == SourceRef::Kind::kContext) {
+      outline_.contexts.insert(source.context);
     }
     return absl::OkStatus();
   }
@@ -189,7 +194,7 @@ absl::StatusOr<Outline> MakeOutline(const Dockerfile& file, const ResolvedImages
   RETURN_IF_ERROR(CheckSyntaxDirective(file, options));
   ASSIGN_OR_RETURN(StageGraph graph, StageGraph::Create(file, StageGraphOptionsOf(options)));
   const int stages = static_cast<int>(graph.stages().size());
-  Outline outline{std::move(graph), TargetPlatform(options), 0, {}, {}, {}, {}};
+  Outline outline{std::move(graph), TargetPlatform(options), 0, {}, {}, {}, {}, {}};
   ASSIGN_OR_RETURN(outline.platforms, PlatformsOf(file, outline.graph, outline.platform));
   ASSIGN_OR_RETURN(outline.target, outline.graph.FindTarget(options.target));
   outline.triggers.resize(stages);
@@ -231,10 +236,12 @@ bool MakesStep(const Instruction& instruction) {
          std::holds_alternative<WorkdirInstruction>(body);
 }
 
-// Numbers of BuildKit: the image of FROM is the first step; each trigger counts, whatever it is;
-// and so does a WORKDIR of "/", which then makes no step.
+// Numbers of BuildKit: the image or context of FROM is the first step; each trigger counts,
+// whatever it is; and so does a WORKDIR of "/", which then makes no step.
 int StepsTotal(const Dockerfile& file, const Stage& stage, size_t triggers) {
-  int total = static_cast<int>(triggers) + (stage.base.kind == SourceRef::Kind::kImage ? 1 : 0);
+  const bool has_base =
+      stage.base.kind == SourceRef::Kind::kImage || stage.base.kind == SourceRef::Kind::kContext;
+  int total = static_cast<int>(triggers) + (has_base ? 1 : 0);
   for (size_t i = stage.begin; i < stage.end; ++i) total += MakesStep(file.instructions[i]) ? 1 : 0;
   return total;
 }
@@ -307,11 +314,20 @@ absl::Status StartStage(PlanBuild& build, const Stage& stage, StageState& state)
     case SourceRef::Kind::kStage: {
       const StageState& base = build.stages[stage.base.stage];
       state.file_system = base.file_system;
+      state.base_context = base.base_context;
       state.env = base.env;
       state.args = base.args;
       state.image = base.image;
       state.history = base.history;
       state.text_bytes = base.text_bytes;
+      break;
+    }
+    case SourceRef::Kind::kContext: {
+      ASSIGN_OR_RETURN(state.file_system,
+                       FileSystemOf(build, stage.base, state.platform, stage.position));
+      state.base_context = stage.base.context;
+      state.image = EmptyImage(PlatformFromProto(build.platform));
+      state.steps_named = 1;
       break;
     }
     case SourceRef::Kind::kImage: {
@@ -418,6 +434,7 @@ PlanStage DescribeStage(const PlanBuild& build, const Outline& outline, const St
     described.base_image =
         reference.ok() ? reference->WithDefaultTag().canonical() : stage.base.image;
   }
+  if (stage.base.kind == SourceRef::Kind::kContext) described.base_context = stage.base.context;
   described.needed = outline.needed[stage.index];
   if (!described.needed) return described;
   const StageState& state = build.stages[stage.index];
@@ -506,7 +523,8 @@ absl::StatusOr<std::optional<absl::Time>> CreatedMax(const PlanBuild& build) {
 }
 
 absl::Status FinishPlan(PlanBuild& build, const Outline& outline) {
-  const StageState& target = build.stages[outline.target];
+  StageState& target = build.stages[outline.target];
+  CopyContextBase(build, target);
   Plan& plan = build.plan;
   plan.result = target.file_system;
   plan.config = target.image;
@@ -530,10 +548,29 @@ absl::Status FinishPlan(PlanBuild& build, const Outline& outline) {
 }  // namespace
 
 StageGraphOptions StageGraphOptionsOf(const PlanOptions& options) {
-  return {.build_platform = BuildPlatform(options).ToString(),
-          .target_platform = TargetPlatform(options).ToString(),
-          .target = options.target,
-          .build_args = options.build_args};
+  StageGraphOptions graph_options{.build_platform = BuildPlatform(options).ToString(),
+                                  .target_platform = TargetPlatform(options).ToString(),
+                                  .target = options.target,
+                                  .build_args = options.build_args};
+  if (options.contexts.empty()) return graph_options;
+  graph_options.find_context =
+      [contexts = options.contexts](absl::string_view written) -> std::optional<SourceRef> {
+    const absl::StatusOr<std::string> name = ContextName(written);
+    if (!name.ok()) return std::nullopt;
+    const auto found = contexts.find(*name);
+    if (found == contexts.end()) return std::nullopt;
+    SourceRef source;
+    if (found->second.kind != NamedContext::Kind::kImage) {
+      source.kind = SourceRef::Kind::kContext;
+      source.context = *name;
+    } else if (found->second.image == "scratch") {
+      source.kind = SourceRef::Kind::kScratch;
+    } else {
+      source.image = found->second.image;
+    }
+    return source;
+  };
+  return graph_options;
 }
 
 absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
@@ -545,6 +582,17 @@ absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
     if (resolved.count(image.key) == 0) missing.push_back(image.key);
   }
   return missing;
+}
+
+absl::StatusOr<std::set<std::string>> ContextsNeeded(const Dockerfile& file,
+                                                     const ResolvedImages& resolved,
+                                                     const PlanOptions& options) {
+  ASSIGN_OR_RETURN(const Outline outline, MakeOutline(file, resolved, options));
+  std::set<std::string> names;
+  for (const std::string& name : outline.contexts) {
+    if (options.contexts.at(name).kind == NamedContext::Kind::kFiles) names.insert(name);
+  }
+  return names;
 }
 
 absl::Status UnresolvedImage(const Dockerfile& file, const ResolvedImages& resolved,

@@ -4,12 +4,14 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "dockerfile/instruction.h"
 #include "dockerfile/stage_graph.h"
+#include "plan/named_context.h"
 #include "plan/plan.h"
 
 namespace farm {
@@ -34,6 +36,7 @@ struct PlanOptions {
   v1::Platform platform;        // of the result; unset os/arch: build_platform, or what FROM says
   v1::Platform build_platform;  // BUILDPLATFORM; unset: of the machine that plans
   v1::NetworkMode network = v1::NETWORK_MODE_UNSPECIFIED;  // --network
+  std::map<std::string, NamedContext> contexts;            // --build-context, by ContextName()
   // Of all RUNs, see RunOperation.
   std::vector<std::string> extra_host_names;  // --add-host
   int64_t shm_bytes = 0;                      // --shm-size
@@ -59,6 +62,12 @@ using ResolvedImages = std::map<ImageKey, BaseImage>;
 absl::StatusOr<std::vector<ImageKey>> ImagesToResolve(const Dockerfile& file,
                                                       const ResolvedImages& resolved,
                                                       const PlanOptions& options);
+
+// Names of the contexts that the target needs, of those that hold the client's files, as far as
+// `resolved` tells: a trigger of an image that is not in it may need more. Errors as of MakePlan().
+absl::StatusOr<std::set<std::string>> ContextsNeeded(const Dockerfile& file,
+                                                     const ResolvedImages& resolved,
+                                                     const PlanOptions& options);
 
 // `error`, which came of resolving `image`, one of those that ImagesToResolve() named for these
 // arguments (some more may be resolved since): with the position of the first line that names it,

@@ -33,15 +33,17 @@ absl::string_view BaseName(absl::string_view path) { return path.substr(path.rfi
 // Where it was looked for: "in the stage build".
 std::string PlaceOf(const SourceRequest& request) {
   const std::string stage = absl::StrCat("in the stage ", request.from_written);
+  const std::string context = absl::StrCat("in the context ", request.from_written);
+  const bool is_named = !request.from_written.empty();
   switch (request.from.kind) {
     case FileSystemRef::Kind::kContext:
-      return "in the build context";
+      return is_named ? context : "in the build context";
     case FileSystemRef::Kind::kBase:
       return request.stage >= 0 ? stage : absl::StrCat("in the image ", request.from_written);
     case FileSystemRef::Kind::kStep:
       return stage;
     case FileSystemRef::Kind::kRemote:
-      return "in what was fetched";
+      return is_named ? context : "in what was fetched";
     case FileSystemRef::Kind::kScratch:
       break;
   }
@@ -109,8 +111,7 @@ class SourceResolver {
     for (size_t i = 0; i < request_.patterns.size(); ++i) {
       const std::string& pattern = request_.patterns[i];
       const std::string include = i < request_.includes.size() ? request_.includes[i] : "";
-      // What was fetched has a name, not a pattern.
-      if (request_.from.kind == FileSystemRef::Kind::kRemote || !HasGlob(pattern)) {
+      if (request_.literal || !HasGlob(pattern)) {
         RETURN_IF_ERROR(AddItem(pattern, include, /*required=*/true, resolved, operation));
         continue;
       }
