@@ -22,6 +22,7 @@
 #include "plan/plan_lint.h"
 #include "plan/planner.h"
 #include "plan/platform_proto.h"
+#include "plan/remote_context.h"
 #include "plan/resolve_sources.h"
 #include "plan/run_settings.h"
 #include "plan/source_url.h"
@@ -33,8 +34,47 @@ namespace {
 constexpr int kRestartsMax = 3;
 constexpr int kTagsMax = 256;
 constexpr int kSshAgentsMax = 64;
+constexpr int kNamedContextsMax = 1000;
 
-PlanOptions PlanOptionsOf(const FarmContext& farm, const v1::StartBuildRequest& request) {
+// The digest of a context that was sent; nullopt for one that was not.
+absl::StatusOr<std::optional<Digest>> SentTable(const v1::Digest& table) {
+  if (table.hash().empty()) return std::nullopt;
+  return DigestFromProto(table);
+}
+
+absl::StatusOr<std::map<std::string, NamedContext>> NamedContextsOf(
+    const v1::StartBuildRequest& request) {
+  if (request.named_contexts_size() > kNamedContextsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kNamedContextsMax, " named contexts"));
+  }
+  std::map<std::string, NamedContext> contexts;
+  for (int i = 0; i < request.named_contexts_size(); ++i) {
+    const v1::NamedContext& given = request.named_contexts(i);
+    ASSIGN_OR_RETURN(const std::string name, ContextName(given.name()));
+    NamedContext& context = contexts[name];
+    switch (given.source_case()) {
+      case v1::NamedContext::kTable:
+        context.index = i + 1;
+        break;
+      case v1::NamedContext::kImage:
+        context.kind = NamedContext::Kind::kImage;
+        context.image = given.image();
+        break;
+      case v1::NamedContext::kUrl: {
+        context.kind = NamedContext::Kind::kRemote;
+        ASSIGN_OR_RETURN(context.remote, RemoteContext(given.url()), _ << "context " << name);
+        break;
+      }
+      case v1::NamedContext::SOURCE_NOT_SET:
+        return absl::InvalidArgumentError(absl::StrCat("context ", name, " has no source"));
+    }
+  }
+  return contexts;
+}
+
+absl::StatusOr<PlanOptions> PlanOptionsOf(const FarmContext& farm,
+                                          const v1::StartBuildRequest& request) {
   PlanOptions options;
   options.target = request.target();
   for (const auto& [name, value] : request.build_args()) options.build_args[name] = value;
@@ -47,6 +87,7 @@ PlanOptions PlanOptionsOf(const FarmContext& farm, const v1::StartBuildRequest& 
   }
   options.shm_bytes = request.shm_bytes();
   options.ulimits.assign(request.ulimits().begin(), request.ulimits().end());
+  ASSIGN_OR_RETURN(options.contexts, NamedContextsOf(request));
   return options;
 }
 
@@ -174,21 +215,50 @@ absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
 }
 
 // That steps may copy from the context, before anything runs.
-absl::Status CheckContext(FarmContext& farm, const Digest& digest) {
+absl::Status CheckContext(FarmContext& farm, const Digest& digest, const std::string& name) {
   // The store first: a table that is in memory may be gone there, where workers read it.
   ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing({&digest, 1}));
   const absl::StatusOr<std::shared_ptr<const Table>> table =
       missing.empty() ? farm.tables.Get(digest) : absl::NotFoundError("");
   if (absl::IsNotFound(table.status()) || absl::IsDataLoss(table.status())) {
-    return absl::FailedPreconditionError("the table of the build context is not in the farm");
+    return absl::FailedPreconditionError(
+        absl::StrCat("the table of the ", name, " is not in the farm"));
   }
-  RETURN_IF_ERROR(table.status()) << "build context";
+  RETURN_IF_ERROR(table.status()) << name;
   if (static_cast<int64_t>((*table)->size()) > farm.context_entries_max) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "the build context has more than context_entries_max = ", farm.context_entries_max,
+        "the ", name, " has more than context_entries_max = ", farm.context_entries_max,
         " entries"));
   }
-  RETURN_IF_ERROR(CheckContextTable(**table)) << "build context";
+  RETURN_IF_ERROR(CheckContextTable(**table)) << name;
+  return absl::OkStatus();
+}
+
+absl::Status CheckContexts(FarmContext& farm, const v1::StartBuildRequest& request) {
+  if (request.has_context_table()) {
+    ASSIGN_OR_RETURN(const Digest table, DigestFromProto(request.context_table()));
+    RETURN_IF_ERROR(CheckContext(farm, table, "build context"));
+  }
+  for (const v1::NamedContext& context : request.named_contexts()) {
+    ASSIGN_OR_RETURN(const std::optional<Digest> table, SentTable(context.table()));
+    if (!table.has_value()) continue;
+    RETURN_IF_ERROR(CheckContext(farm, *table, absl::StrCat("context ", context.name())));
+  }
+  return absl::OkStatus();
+}
+
+// That the client has sent the contexts that the plan reads. It may not know of those that triggers
+// of an image name, and sends all if it is told so.
+absl::Status CheckSent(const Plan& plan, const v1::StartBuildRequest& request) {
+  for (const PlanStep& step : plan.steps) {
+    for (const SourceRequest& source : step.sources) {
+      if (source.from.kind != FileSystemRef::Kind::kContext || source.from.index == 0) continue;
+      const v1::NamedContext& context = request.named_contexts(source.from.index - 1);
+      if (!context.table().hash().empty()) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("the files of context ", context.name(), " are not in the farm"));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -210,9 +280,9 @@ class NullSink final : public ByteSink {
 // what the worker found. Reading a blob to its end makes the store see the damage and put the blob
 // aside: it is missing then, and what made it runs again.
 void PutAsideDamaged(FarmContext& farm, std::vector<Digest> blobs,
-                     const std::optional<Digest>& context_table) {
-  if (context_table.has_value()) {
-    const absl::StatusOr<std::vector<Digest>> files = FilesOf(farm, *context_table);
+                     const std::vector<Digest>& context_tables) {
+  for (const Digest& table : context_tables) {
+    const absl::StatusOr<std::vector<Digest>> files = FilesOf(farm, table);
     if (files.ok()) blobs.insert(blobs.end(), files->begin(), files->end());
   }
   NullSink sink;
@@ -279,14 +349,11 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
                                                              const v1::StartBuildRequest& request,
                                                              const PoolSteps& lookups,
                                                              CancelToken& cancel) {
-  if (request.has_context_table()) {
-    ASSIGN_OR_RETURN(const Digest table, DigestFromProto(request.context_table()));
-    RETURN_IF_ERROR(CheckContext(farm, table));
-  }
+  RETURN_IF_ERROR(CheckContexts(farm, request));
   ASSIGN_OR_RETURN(DockerfileSource source,
                    DockerfileSource::Create(request.dockerfile_name(), request.dockerfile()));
   ASSIGN_OR_RETURN(const Dockerfile file, ParseDockerfile(std::move(source)));
-  const PlanOptions options = PlanOptionsOf(farm, request);
+  ASSIGN_OR_RETURN(const PlanOptions options, PlanOptionsOf(farm, request));
   const RegistryAuth auth = AuthOf({request.credentials().begin(), request.credentials().end()});
   const RegistryCall call{.auth = &auth,
                           .cancel = &cancel,
@@ -315,6 +382,7 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
     return absl::InvalidArgumentError(
         "rewrite-timestamp=true needs a time: give --build-arg SOURCE_DATE_EPOCH=SECONDS");
   }
+  RETURN_IF_ERROR(CheckSent(prepared.plan, request));
   ASSIGN_OR_RETURN(prepared.lint, LintForPlan(file, images, options, {.target_only = true}));
   prepared.lint_status = prepared.lint.ToStatus(file);
   for (const BaseImage& image : prepared.plan.bases) {
@@ -390,12 +458,21 @@ void BuildSession::Advance() {
   WhenPublished([this] { Finish(); });
 }
 
+std::optional<Digest> BuildSession::ContextTable(FileSystemRef file_system) const {
+  if (file_system.kind != FileSystemRef::Kind::kContext) return std::nullopt;
+  const v1::Digest& table = file_system.index == 0
+                                ? request_.context_table()
+                                : request_.named_contexts(file_system.index - 1).table();
+  const absl::StatusOr<std::optional<Digest>> sent = SentTable(table);
+  return sent.ok() ? *sent : std::nullopt;
+}
+
 std::vector<int> BuildSession::LayersOf(FileSystemRef file_system) const {
   if (file_system.kind == FileSystemRef::Kind::kRemote) {
     return {remotes_[static_cast<size_t>(file_system.index)].layer};
   }
   if (file_system.kind == FileSystemRef::Kind::kContext) {
-    if (!context_.has_value() || context_->layer < 0) return {};
+    if (file_system.index != 0 || !context_.has_value() || context_->layer < 0) return {};
     return {context_->layer};
   }
   std::vector<int> indexes;
@@ -434,19 +511,20 @@ void BuildSession::MakeKey(int index) {
     if (!open() || generation != generation_) return;
     if (!status.ok()) return OnStepError(index, status);
     const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
-    std::vector<std::vector<Digest>> tables;  // of each source; the context has one
+    std::vector<std::vector<Digest>> tables;  // of each source; a context has one
+    std::vector<bool> is_context;             // of each source
     for (const SourceRequest& request : step.sources) {
       std::vector<Digest>& of_source = tables.emplace_back();
-      if (request.from.kind == FileSystemRef::Kind::kContext && request_.has_context_table()) {
-        of_source.push_back(*DigestFromProto(request_.context_table()));
-      }
+      const std::optional<Digest> table = ContextTable(request.from);
+      is_context.push_back(table.has_value());
+      if (table.has_value()) of_source.push_back(*table);
       for (int layer_index : LayersOf(request.from)) {
         of_source.push_back(*DigestFromProto(layer(layer_index).ref.table()));
       }
     }
     Blocking(
         [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
-         has_table = request_.has_context_table(), parent = RootChainIdOf(step),
+         is_context = std::move(is_context), parent = RootChainIdOf(step),
          aliases = AliasesOf(request_, step), cancel = cancel_, lookup = !request_.no_cache(),
          explain = request_.explain()]() -> absl::StatusOr<Keyed> {
           const PlanStep& step = plan->steps[static_cast<size_t>(index)];
@@ -457,7 +535,7 @@ void BuildSession::MakeKey(int index) {
             std::vector<const Table*> sources;
             for (size_t i = 0; i < tables.size(); ++i) {
               // A context's table is complete, a layer's may lack directories.
-              if (has_table && step.sources[i].from.kind == FileSystemRef::Kind::kContext) {
+              if (is_context[i]) {
                 ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Get(tables[i][0]));
               } else {
                 ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Merged(tables[i]));
@@ -556,7 +634,10 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
     v1::CopySource& source = *inputs.add_sources();
     const std::vector<int> copied = LayersOf(copy.from);
     if (copy.from.kind == FileSystemRef::Kind::kContext && copied.empty()) {
-      *source.mutable_context_table() = request_.context_table();
+      source.mutable_context_table();
+      if (const std::optional<Digest> table = ContextTable(copy.from); table.has_value()) {
+        *source.mutable_context_table() = DigestToProto(*table);
+      }
     } else {
       source.mutable_layers();
       for (int layer_index : copied) {
@@ -594,8 +675,8 @@ void BuildSession::OnStepError(int index, const absl::Status& error) {
   if (!absl::IsDataLoss(error)) return RestartIfContextIsComplete(index);
   const int generation = generation_;
   Blocking(
-      [&farm = farm_, blobs = BlobsRead(step), context = ContextRead(step)] {
-        PutAsideDamaged(farm, blobs, context);
+      [&farm = farm_, blobs = BlobsRead(step), contexts = ContextsRead(step)] {
+        PutAsideDamaged(farm, blobs, contexts);
         return true;
       },
       [this, generation, index](bool) {
@@ -617,7 +698,7 @@ void BuildSession::OnContextError(const absl::Status& error, int step, int layer
   const int generation = generation_;
   Blocking(
       [&farm = farm_, is_damaged = absl::IsDataLoss(error), blobs = BlobsOf({layer})] {
-        if (is_damaged) PutAsideDamaged(farm, blobs, std::nullopt);
+        if (is_damaged) PutAsideDamaged(farm, blobs, {});
         return true;
       },
       [this, generation](bool) {
@@ -646,26 +727,29 @@ std::vector<Digest> BuildSession::BlobsOf(const std::vector<int>& layer_indexes)
   return blobs;
 }
 
-std::optional<Digest> BuildSession::ContextRead(const PlanStep& step) const {
+std::vector<Digest> BuildSession::ContextsRead(const PlanStep& step) const {
+  std::vector<Digest> tables;
   for (const SourceRequest& source : step.sources) {
-    if (source.from.kind == FileSystemRef::Kind::kContext && request_.has_context_table()) {
-      return *DigestFromProto(request_.context_table());
-    }
+    const std::optional<Digest> table = ContextTable(source.from);
+    if (table.has_value()) tables.push_back(*table);
   }
-  return std::nullopt;
+  return tables;
 }
 
 void BuildSession::RestartIfContextIsComplete(int index) {
-  const std::optional<Digest> context = ContextRead(plan_->steps[static_cast<size_t>(index)]);
+  std::vector<Digest> contexts = ContextsRead(plan_->steps[static_cast<size_t>(index)]);
   const int id = nodes_[static_cast<size_t>(index)].step;
-  if (!context.has_value()) return Restart();
+  if (contexts.empty()) return Restart();
   // Only the client can bring back what is missing of its context.
   const int generation = generation_;
   Blocking(
-      [&farm = farm_, table = *context]() -> absl::StatusOr<bool> {
-        ASSIGN_OR_RETURN(const std::vector<Digest> files, FilesOf(farm, table));
-        ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing(files));
-        return missing.empty();
+      [&farm = farm_, contexts = std::move(contexts)]() -> absl::StatusOr<bool> {
+        for (const Digest& table : contexts) {
+          ASSIGN_OR_RETURN(const std::vector<Digest> files, FilesOf(farm, table));
+          ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing(files));
+          if (!missing.empty()) return false;
+        }
+        return true;
       },
       [this, generation, id](absl::StatusOr<bool> complete) {
         if (generation != generation_) return;
@@ -761,10 +845,9 @@ void BuildSession::AddLiveBlobs(LiveBlobs& live) const {
                                       });
   if (open() || is_fetched) Session::AddLiveBlobs(live);
   if (!open()) return;
-  if (request_.has_context_table()) {
-    if (absl::StatusOr<Digest> table = DigestFromProto(request_.context_table()); table.ok()) {
-      live.tables.push_back(*table);
-    }
+  for (int index = 0; index <= request_.named_contexts_size(); ++index) {
+    const auto table = ContextTable({FileSystemRef::Kind::kContext, index});
+    if (table.has_value()) live.tables.push_back(*table);
   }
   // What they name is of the context, or of layers.
   live.blobs.insert(live.blobs.end(), selections_.begin(), selections_.end());

@@ -97,7 +97,8 @@ class BuildSession final : public ExportSession {
   // Blobs of the layers that the step reads; the context's table, if it reads that.
   std::vector<Digest> BlobsRead(const PlanStep& step) const;
   std::vector<Digest> BlobsOf(const std::vector<int>& layer_indexes) const;
-  std::optional<Digest> ContextRead(const PlanStep& step) const;
+  // Tables of the contexts that it reads.
+  std::vector<Digest> ContextsRead(const PlanStep& step) const;
   void RestartIfContextIsComplete(int index);
   bool MayRestart(const absl::Status& error) const;
   void Restart();
@@ -141,10 +142,12 @@ class BuildSession final : public ExportSession {
   void RunRemote(int index, StepRun run, std::function<void(const v1::StepResult&)> then);
   void OnRemoteFetched(int index, const v1::StepResult& result);
   void OnRemoteError(int index, int step, const absl::Status& error);
-  // The step of the plan that reads it.
-  const PlanStep& ReaderOf(int index) const;
+  // The first step of the plan that reads it; null if none does.
+  const PlanStep* ReaderOf(int index) const;
   bool HasRemotesOf(const PlanStep& step) const;
 
+  // Of a context that the client has sent; nullopt for all else.
+  std::optional<Digest> ContextTable(FileSystemRef file_system) const;
   std::vector<int> LayersOf(FileSystemRef file_system) const;
   Digest ChainIdOf(FileSystemRef file_system) const;
   // Of the root that the step runs on: that of a linked layer is empty.

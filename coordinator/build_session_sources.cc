@@ -44,7 +44,8 @@ BuildSession::Remote& BuildSession::RemoteOf(int index) {
 void BuildSession::AddRemoteSteps() {
   for (int index = 0; index < static_cast<int>(plan_->remotes.size()); ++index) {
     remotes_.emplace_back();
-    AddRemoteStep(index, ReaderOf(index).position.line);
+    const PlanStep* const reader = ReaderOf(index);
+    AddRemoteStep(index, reader == nullptr ? 0 : reader->position.line);
   }
 }
 
@@ -192,11 +193,13 @@ void BuildSession::OnRemoteFetched(int index, const v1::StepResult& result) {
 
 void BuildSession::OnRemoteError(int index, int step, const absl::Status& error) {
   if (index == kContextRemote) return Fail(ContextError(error), step);
-  const PlanStep& reader = ReaderOf(index);
-  Fail(WithCode(error.code(), ErrorAt(reader.position, error.message(), reader.source_line)), step);
+  const PlanStep* const reader = ReaderOf(index);
+  if (reader == nullptr) return Fail(error, step);
+  Fail(WithCode(error.code(), ErrorAt(reader->position, error.message(), reader->source_line)),
+       step);
 }
 
-const PlanStep& BuildSession::ReaderOf(int index) const {
+const PlanStep* BuildSession::ReaderOf(int index) const {
   const auto reader =
       std::find_if(plan_->steps.begin(), plan_->steps.end(), [index](const PlanStep& step) {
         return std::any_of(step.sources.begin(), step.sources.end(),
@@ -205,8 +208,7 @@ const PlanStep& BuildSession::ReaderOf(int index) const {
                                     request.from.index == index;
                            });
       });
-  FARM_CHECK(reader != plan_->steps.end()) << "no step reads what is fetched";
-  return *reader;
+  return reader == plan_->steps.end() ? nullptr : &*reader;
 }
 
 bool BuildSession::HasRemotesOf(const PlanStep& step) const {

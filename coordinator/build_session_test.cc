@@ -847,6 +847,70 @@ TEST_F(UrlContextTest, WhatCanNotBeFetchedNamesTheContext) {
               HasSubstr("needs an ssh agent"));
 }
 
+// ---- named contexts
+
+class NamedContextTest : public BuildSessionTest {
+ protected:
+  // Of the client, with this text as "f"; "" if it was not sent.
+  void AddFiles(const std::string& name, const std::string& text, v1::StartBuildRequest& request) {
+    v1::NamedContext& context = *request.add_named_contexts();
+    context.set_name(name);
+    context.mutable_table();
+    if (text.empty()) return;
+    const Table table = *Table::FromEntries({File("f", text)});
+    *context.mutable_table() = DigestToProto(*PutBytes(blobs_, table.Encode()));
+  }
+};
+
+TEST_F(NamedContextTest, FilesAreCopiedByTheirContent) {
+  const auto build = [this](const std::string& text) {
+    v1::StartBuildRequest request = Request("FROM scratch\nCOPY --from=a f /f\n");
+    AddFiles("unused", "", request);
+    AddFiles("a:latest", text, request);
+    const v1::BuildFinished done = Build(request);
+    EXPECT_FALSE(done.has_error()) << done.error().message();
+    return worker_.ran;
+  };
+  EXPECT_THAT(build("one"), ElementsAre("COPY /f"));
+  EXPECT_THAT(build("two"), ElementsAre("COPY /f"));
+  EXPECT_THAT(build("one"), IsEmpty());
+}
+
+TEST_F(NamedContextTest, FilesThatAreNeededButWereNotSentAreAskedFor) {
+  v1::StartBuildRequest request = Request("FROM scratch\nCOPY --from=a f /f\n");
+  AddFiles("a", "", request);
+  const v1::BuildFinished done = Build(request);
+  EXPECT_EQ(done.error().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(done.error().message(), HasSubstr("context a"));
+}
+
+TEST_F(NamedContextTest, AUrlIsFetchedOnlyIfItIsRead) {
+  const std::string url = "https://example.com/file";
+  worker_.files[url] = "one";
+  v1::StartBuildRequest request = Request("FROM scratch AS b\nRUN one\nFROM b\n");
+  v1::NamedContext& context = *request.add_named_contexts();
+  context.set_name("a");
+  context.set_url(url);
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_THAT(worker_.ran, ElementsAre("one"));
+  context.set_name("b");
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url, "COPY /"));
+}
+
+TEST_F(NamedContextTest, BadOnesAreRefused) {
+  v1::StartBuildRequest request = Request("FROM scratch\n");
+  v1::NamedContext& context = *request.add_named_contexts();
+  context.set_name("A b");
+  context.set_image("x");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("invalid context name"));
+  context.set_name("a");
+  context.set_url("git@example.com:a/b.git");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("ssh agent"));
+  context.clear_source();
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("context a has no source"));
+}
+
 TEST_F(BuildSessionTest, ALostLayerIsMadeAgain) {
   const std::string dockerfile = "FROM scratch\nRUN one\nRUN two\n";
   Build(dockerfile);
