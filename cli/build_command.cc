@@ -30,12 +30,15 @@
 #include "cli/follow_build.h"
 #include "cli/human_units.h"
 #include "cli/interrupts.h"
+#include "cli/named_contexts.h"
 #include "cli/progress.h"
 #include "cli/registry_credentials.h"
 #include "cli/ssh_agents.h"
 #include "cli/terminal_text.h"
+#include "dockerfile/parser.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
+#include "plan/planner.h"
 #include "rpc/status.h"
 
 namespace farm {
@@ -52,6 +55,7 @@ struct BuildFlags {
   std::string file;
   std::vector<std::string> tags;
   std::vector<std::string> build_args;
+  std::vector<std::string> build_contexts;
   std::vector<std::string> labels;
   std::vector<std::string> add_hosts;
   std::vector<std::string> ulimits;
@@ -217,9 +221,38 @@ std::set<std::string> PushHosts(const std::vector<BuildOutput>& outputs,
   return hosts;
 }
 
+// Without the tables of those that are here.
+void AddNamedContexts(const std::vector<ContextFlag>& contexts, v1::StartBuildRequest& request) {
+  for (const ContextFlag& flag : contexts) {
+    v1::NamedContext& context = *request.add_named_contexts();
+    context.set_name(flag.name);
+    switch (flag.context.kind) {
+      case NamedContext::Kind::kFiles:
+        context.mutable_table();
+        break;
+      case NamedContext::Kind::kImage:
+        context.set_image(flag.context.image);
+        break;
+      case NamedContext::Kind::kRemote:
+        context.set_url(flag.context.remote.url);
+        break;
+    }
+  }
+}
+
 std::string TransferDetail(int64_t sent_bytes) {
   return absl::StrCat("transferring context: ", HumanSize(sent_bytes));
 }
+
+// Files of this machine that the build reads.
+struct LocalContext {
+  std::string name;  // "" is the build context
+  std::string directory;
+  IgnoreFile ignore;
+  bool is_temporary = false;    // it has a new place and new times in each build
+  v1::Digest* table = nullptr;  // of the request
+  ScannedContext scanned;
+};
 
 class Build {
  public:
@@ -244,11 +277,7 @@ class Build {
     if (call_.method != DockerfileCall::Method::kBuild) {
       const absl::Status here = CheckDockerfileIsHere(files_);
       if (!here.ok()) return context_.Fail(here);
-      PlanOptions options;
-      options.target = flags_.target;
-      options.build_args.insert(request_.build_args().begin(), request_.build_args().end());
-      options.platform = request_.platform();
-      return RunDockerfileCall(call_, files_, options, context_.out(), context_.err());
+      return RunDockerfileCall(call_, files_, OptionsOfPlan(), context_.out(), context_.err());
     }
     for (const std::string* file : {&flags_.iidfile, &flags_.metadata_file}) {
       // Of an earlier build: who reads it after this one has failed would take it for its result.
@@ -299,12 +328,70 @@ class Build {
     for (const std::string& text : flags_.ssh) {
       ASSIGN_OR_RETURN(ssh_flags_.emplace_back(), ParseSshAgentFlag(text));
     }
+    ASSIGN_OR_RETURN(named_contexts_, ReadContextFlags(flags_.build_contexts));
+    AddNamedContexts(named_contexts_, request_);
+    return absl::OkStatus();
+  }
+
+  PlanOptions OptionsOfPlan() const {
+    PlanOptions options;
+    options.target = flags_.target;
+    options.build_args.insert(request_.build_args().begin(), request_.build_args().end());
+    options.platform = request_.platform();
+    options.contexts = NamedContextsOf(named_contexts_);
+    return options;
+  }
+
+  // Names of those of the named contexts that the Dockerfile reads, as far as it can be told here.
+  // What is wrong with it is for the farm to say.
+  std::set<std::string> ContextsRead() const {
+    std::set<std::string> all;
+    for (const ContextFlag& flag : named_contexts_) all.insert(flag.name);
+    if (files_.dockerfile.empty() || all.empty()) return all;
+    auto source = DockerfileSource::Create(files_.dockerfile_name, files_.dockerfile);
+    if (!source.ok()) return {};
+    const auto file = ParseDockerfile(*std::move(source));
+    if (!file.ok()) return {};
+    return ContextsNeeded(*file, {}, OptionsOfPlan()).value_or(std::set<std::string>());
+  }
+
+  // Those that are to be sent: the build context, and the named ones of `names`.
+  absl::Status AddLocalContexts(const std::set<std::string>& names) {
+    if (contexts_.empty() && !files_.context_directory.empty()) {
+      LocalContext& context = contexts_.emplace_back();
+      context.directory = files_.context_directory;
+      context.ignore = {.text = files_.ignore_text, .ignore = files_.ignore};
+      context.is_temporary = files_.unpacked != nullptr;
+      context.table = request_.mutable_context_table();
+    }
+    for (const ContextFlag& flag : named_contexts_) {
+      const bool is_known =
+          std::any_of(contexts_.begin(), contexts_.end(),
+                      [&](const LocalContext& known) { return known.name == flag.name; });
+      if (flag.directory.empty() || !names.contains(flag.name) || is_known) continue;
+      LocalContext& context = contexts_.emplace_back();
+      context.name = flag.name;
+      context.directory = flag.directory;
+      ASSIGN_OR_RETURN(context.ignore, ReadContextIgnore(flag.directory),
+                       AsLocalError(_ << "context " << flag.name));
+      context.table = request_.mutable_named_contexts(flag.context.index - 1)->mutable_table();
+    }
     return absl::OkStatus();
   }
 
   absl::Status OpenSshAgents() {
     ASSIGN_OR_RETURN(ssh_agents_, SshAgents::Open(ssh_flags_));
     for (const std::string& id : ssh_agents_->ids()) request_.add_ssh_agents(id);
+    return absl::OkStatus();
+  }
+
+  // The Dockerfile reads more of them than could be told before.
+  absl::Status AddAllContexts() {
+    const size_t known = contexts_.size();
+    std::set<std::string> all;
+    for (const ContextFlag& flag : named_contexts_) all.insert(flag.name);
+    RETURN_IF_ERROR(AddLocalContexts(all));
+    for (size_t i = known; i < contexts_.size(); ++i) RETURN_IF_ERROR(Scan(contexts_[i]));
     return absl::OkStatus();
   }
 
@@ -335,6 +422,9 @@ class Build {
         const bool is_forgotten = absl::IsAborted(status);
         if (!lacks_files && !is_forgotten) return finished;
         if (attempt == kAttemptsMax || handle_.cancelled()) return status;
+        if (lacks_files) {
+          RETURN_IF_ERROR(AddAllContexts());
+        }
         // The steps seen so far are of a build that is over.
         progress_->Note(lacks_files
                             ? "the farm lacks files of the context: sending them, building again"
@@ -373,21 +463,27 @@ class Build {
   }
 
   absl::Status Scan() {
-    if (files_.context_directory.empty()) return absl::OkStatus();
-    const int task = progress_->BeginTask("[internal] load build context");
+    RETURN_IF_ERROR(AddLocalContexts(ContextsRead()));
+    for (LocalContext& context : contexts_) RETURN_IF_ERROR(Scan(context));
+    return absl::OkStatus();
+  }
+
+  absl::Status Scan(LocalContext& context) {
+    const int task = progress_->BeginTask(
+        context.name.empty() ? "[internal] load build context"
+                             : absl::StrCat("[context ", context.name, "] load from client"));
     ScanOptions options;
-    options.ignore = files_.ignore;
-    // What was just unpacked has a new place and new times in each build.
-    if (files_.unpacked == nullptr) {
-      options.stat_cache_path = StatCachePath(files_.context_directory, files_.ignore_text);
+    options.ignore = context.ignore.ignore;
+    if (!context.is_temporary) {
+      options.stat_cache_path = StatCachePath(context.directory, context.ignore.text);
     }
-    absl::StatusOr<ScannedContext> scanned = ScanContext(files_.context_directory, options);
+    absl::StatusOr<ScannedContext> scanned = ScanContext(context.directory, options);
     if (!scanned.ok()) scanned = AsLocalError(scanned.status());
     if (scanned.ok()) {
       progress_->UpdateTask(task, absl::StrCat(WithThousands(scanned->files), " files, ",
                                                HumanSize(scanned->files_bytes)));
-      scanned_ = *std::move(scanned);
-      *request_.mutable_context_table() = DigestToProto(scanned_.table_digest);
+      context.scanned = *std::move(scanned);
+      *context.table = DigestToProto(context.scanned.table_digest);
     }
     progress_->EndTask(task, scanned.status());
     return scanned.status();
@@ -396,13 +492,11 @@ class Build {
   absl::Status AddCredentials() {
     const std::set<std::string> push_hosts = PushHosts(outputs_, request_);
     RETURN_IF_ERROR(AddRegistryCredentials(push_hosts, *request_.mutable_credentials()));
-    const std::map<std::string, std::string> args(request_.build_args().begin(),
-                                                  request_.build_args().end());
     // What is in a Dockerfile that the farm has yet to fetch is not known here.
-    std::set<std::string> hosts =
-        files_.dockerfile.empty()
-            ? HostsWithLogin()
-            : RegistryHostsOf(files_.dockerfile_name, files_.dockerfile, args);
+    std::set<std::string> hosts = files_.dockerfile.empty()
+                                      ? HostsWithLogin()
+                                      : RegistryHostsOf(files_.dockerfile_name, files_.dockerfile,
+                                                        StageGraphOptionsOf(OptionsOfPlan()));
     for (const std::string& host : push_hosts) hosts.erase(host);
     AddPullCredentials(
         hosts, [&](absl::string_view line) { progress_->Note(line); },
@@ -411,22 +505,32 @@ class Build {
   }
 
   absl::Status Upload(FarmClient& client, bool trust_table) {
-    if (files_.context_directory.empty()) return absl::OkStatus();
+    for (const LocalContext& context : contexts_) {
+      RETURN_IF_ERROR(Upload(context, client, trust_table));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Upload(const LocalContext& context, FarmClient& client, bool trust_table) {
     int task = -1;
     const auto on_uploaded = [&](int64_t sent_bytes) {
-      if (task < 0) task = progress_->BeginTask("[internal] transfer build context");
+      if (task < 0) {
+        task = progress_->BeginTask(context.name.empty()
+                                        ? "[internal] transfer build context"
+                                        : absl::StrCat("[context ", context.name, "] transfer"));
+      }
       progress_->UpdateTask(task, TransferDetail(sent_bytes));
-      if (sent_bytes > kLargeContextBytes) HintAtIgnoreFile();
+      if (sent_bytes > kLargeContextBytes && context.ignore.text.empty()) HintAtIgnoreFile();
     };
     const absl::StatusOr<UploadedContext> uploaded =
-        UploadContext(scanned_, client, trust_table, on_uploaded);
+        UploadContext(context.scanned, client, trust_table, on_uploaded);
     if (task >= 0) progress_->EndTask(task, uploaded.status());
     return uploaded.status();
   }
 
   void HintAtIgnoreFile() {
     const bool is_shown = mode_ != ProgressMode::kQuiet && mode_ != ProgressMode::kRawJson;
-    if (!is_shown || !files_.ignore_text.empty() || std::exchange(hinted_, true)) return;
+    if (!is_shown || std::exchange(hinted_, true)) return;
     progress_->Note(
         "the whole context is sent, read or not: a .dockerignore file keeps out what no COPY needs "
         "('farm context ls PATH' lists what is sent)");
@@ -508,8 +612,9 @@ class Build {
   v1::StartBuildRequest request_;
   std::vector<SshAgentFlag> ssh_flags_;
   std::unique_ptr<SshAgents> ssh_agents_;
+  std::vector<ContextFlag> named_contexts_;
   BuildFiles files_;
-  ScannedContext scanned_;
+  std::vector<LocalContext> contexts_;
   BuildHandle handle_;
   bool hinted_ = false;
   Interrupts* interrupts_ = nullptr;
@@ -518,7 +623,6 @@ class Build {
 
 // What `docker build` has and farm has not: said so, never ignored.
 constexpr std::pair<const char*, const char*> kRefused[] = {
-    {"--build-context", "named contexts are not there yet"},
     {"--cache-from", "the farm's own cache is used; other caches are not there yet"},
     {"--cache-to", "the farm's own cache is used; other caches are not there yet"},
     {"--no-cache-filter", "use --no-cache"},
@@ -566,6 +670,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   list("-t,--tag", flags->tags, "NAME[:TAG]", "name for the image; may be repeated");
   list("--build-arg", flags->build_args, "NAME[=VALUE]",
        "value of an ARG; NAME alone takes the environment's");
+  list("--build-context", flags->build_contexts, "NAME=VALUE",
+       "directory, docker-image://REF or URL in place of the image or stage NAME");
   text("--target", flags->target, "STAGE", "stage to build [the last]");
   list("-o,--output", flags->outputs, "DIR|type=...",
        "image, registry, oci, docker, tar or local, with dest=, name=, push=, compression=, "

@@ -256,10 +256,10 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
   return files;
 }
 
-absl::StatusOr<DockerIgnore> ReadContextIgnore(const std::string& context) {
+absl::StatusOr<IgnoreFile> ReadContextIgnore(const std::string& context) {
   BuildFiles files;
   RETURN_IF_ERROR(ReadSharedIgnoreFile(context, files));
-  return files.ignore;
+  return IgnoreFile{.text = std::move(files.ignore_text), .ignore = std::move(files.ignore)};
 }
 
 absl::Status CheckContextDirectory(const std::string& context) {

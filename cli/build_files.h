@@ -47,8 +47,14 @@ absl::Status CheckContextDirectory(const std::string& context);
 // UNIMPLEMENTED if `files` has no Dockerfile to look at, since it is in a context from a URL.
 absl::Status CheckDockerfileIsHere(const BuildFiles& files);
 
-// The context's .dockerignore; ignores nothing if there is none. INVALID_ARGUMENT, with position.
-absl::StatusOr<DockerIgnore> ReadContextIgnore(const std::string& context);
+struct IgnoreFile {
+  std::string text;  // "" if there is none
+  DockerIgnore ignore;
+};
+
+// The .dockerignore of the directory `context`; ignores nothing if there is none. INVALID_ARGUMENT,
+// with position.
+absl::StatusOr<IgnoreFile> ReadContextIgnore(const std::string& context);
 
 }  // namespace farm
 

@@ -19,6 +19,7 @@
 #include "cli/dockerfile_call.h"
 #include "cli/exit_code.h"
 #include "cli/interrupts.h"
+#include "cli/named_contexts.h"
 #include "cli/registry_credentials.h"
 #include "cli/terminal_text.h"
 #include "dockerfile/parser.h"
@@ -42,6 +43,7 @@ struct PlanFlags {
   std::string base_config;
   std::string format = "text";
   std::vector<std::string> build_args;
+  std::vector<std::string> build_contexts;
   std::vector<std::string> labels;
   bool offline = false;
 };
@@ -52,6 +54,8 @@ absl::StatusOr<PlanOptions> ReadOptions(const PlanFlags& flags) {
   RETURN_IF_ERROR(
       AddPairs("--build-arg", flags.build_args, /*from_environment=*/true, options.build_args));
   RETURN_IF_ERROR(AddPairs("--label", flags.labels, /*from_environment=*/false, options.labels));
+  ASSIGN_OR_RETURN(const std::vector<ContextFlag> contexts, ReadContextFlags(flags.build_contexts));
+  options.contexts = NamedContextsOf(contexts);
   options.build_platform = PlatformToProto(Platform::Host());
   if (!flags.platform.empty()) {
     ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(flags.platform), _ << "--platform");
@@ -203,7 +207,8 @@ int RunContextList(const PlanFlags& flags, CommandContext& context) {
   const auto list = [&]() -> absl::StatusOr<ScannedContext> {
     RETURN_IF_ERROR(CheckContextDirectory(flags.context));
     ScanOptions options;
-    ASSIGN_OR_RETURN(options.ignore, ReadContextIgnore(flags.context));
+    ASSIGN_OR_RETURN(IgnoreFile file, ReadContextIgnore(flags.context));
+    options.ignore = std::move(file.ignore);
     return ScanContext(flags.context, options);
   };
   absl::StatusOr<ScannedContext> scanned = list();
@@ -261,6 +266,11 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
       ->type_name("NAME[=VALUE]")
       ->allow_extra_args(false)
       ->take_all();
+  plan.add_option("--build-context", flags->build_contexts,
+                  "directory, docker-image://REF or URL in place of the image or stage NAME")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->take_all();
   plan.add_option("--label", flags->labels, "label for the image")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
@@ -292,6 +302,11 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
       ->take_last();
   lint.add_option("--build-arg", flags->build_args, "value of an ARG")
       ->type_name("NAME[=VALUE]")
+      ->allow_extra_args(false)
+      ->take_all();
+  lint.add_option("--build-context", flags->build_contexts,
+                  "directory, docker-image://REF or URL in place of the image or stage NAME")
+      ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->take_all();
   lint.footer("Examples:\n  farm lint .\n  farm lint --format json -f app.Dockerfile .");

@@ -8,7 +8,6 @@
 #include "base/status_macros.h"
 #include "cli/exit_code.h"
 #include "dockerfile/parser.h"
-#include "dockerfile/stage_graph.h"
 #include "oci/docker_credentials.h"
 #include "oci/reference.h"
 
@@ -49,14 +48,12 @@ absl::Status AddCredential(
 
 std::set<std::string> RegistryHostsOf(const std::string& dockerfile_name,
                                       const std::string& dockerfile,
-                                      const std::map<std::string, std::string>& build_args) {
+                                      const StageGraphOptions& options) {
   std::set<std::string> hosts;
   auto source = DockerfileSource::Create(dockerfile_name, dockerfile);
   if (!source.ok()) return hosts;
   const auto file = ParseDockerfile(*std::move(source));
   if (!file.ok()) return hosts;
-  StageGraphOptions options;
-  options.build_args = build_args;
   const auto graph = StageGraph::Create(*file, options);
   if (!graph.ok()) return hosts;
   for (const Stage& stage : graph->stages()) {

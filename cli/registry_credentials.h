@@ -2,12 +2,12 @@
 #define FARM_CLI_REGISTRY_CREDENTIALS_H_
 
 #include <functional>
-#include <map>
 #include <set>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "dockerfile/stage_graph.h"
 #include "proto/farm/v1/step.pb.h"
 
 namespace farm {
@@ -16,7 +16,7 @@ namespace farm {
 // building it. A Dockerfile that can't be parsed names none: the farm will say why.
 std::set<std::string> RegistryHostsOf(const std::string& dockerfile_name,
                                       const std::string& dockerfile,
-                                      const std::map<std::string, std::string>& build_args);
+                                      const StageGraphOptions& options);
 
 // Hosts that docker's configuration has credentials of, for a Dockerfile that is not here. Empty if
 // it can't be read.

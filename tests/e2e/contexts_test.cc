@@ -190,6 +190,85 @@ TEST_F(ContextsTest, AFileThatIsNoTarIsADockerfileWithoutContext) {
   EXPECT_THAT(bad.err, AllOf(HasSubstr("did you mean RUN"), HasSubstr(">>> RUNN x")));
 }
 
+// ---- --build-context
+
+class NamedContextTest : public ContextsTest {
+ protected:
+  NamedContextTest() {
+    scratch_.Write("src/f", "files");
+    scratch_.Write("src/ignored", "ignored");
+    scratch_.Write("src/.dockerignore", "ignored\n");
+    scratch_.Write("main/Dockerfile", "FROM scratch\n");
+  }
+  CommandResult BuildWith(const std::string& dockerfile,
+                          const std::vector<std::string>& build_contexts) {
+    scratch_.Write("main/Dockerfile", dockerfile);
+    std::vector<std::string> flags;
+    for (const std::string& context : build_contexts) {
+      flags.insert(flags.end(), {"--build-context", context});
+    }
+    return BuildOk(scratch_ / "main", flags);
+  }
+  std::string Files(const std::string& name) { return absl::StrCat(name, "=", scratch_ / "src"); }
+};
+
+TEST_F(NamedContextTest, ADirectoryIsReadByCopyAndMountsWithoutWhatItIgnores) {
+  const std::string dockerfile =
+      "FROM base\nCOPY --from=src . /c\nRUN --mount=from=src,target=/m grep files /c/f /m/f && "
+      "test ! -e /c/ignored && test ! -e /m/ignored\n";
+  EXPECT_THAT(Ran(BuildWith(dockerfile, {Files("src")})), ElementsAre("COPY", "RUN "));
+  EXPECT_THAT(Ran(BuildWith(dockerfile, {Files("src")})), IsEmpty());
+  scratch_.Write("src/f", "files, but others");
+  EXPECT_THAT(Ran(BuildWith(dockerfile, {Files("src")})), ElementsAre("COPY", "RUN "));
+}
+
+TEST_F(NamedContextTest, ADirectoryMayBeAnImage) {
+  EXPECT_THAT(Ran(BuildWith("FROM src\nCMD [\"/f\"]\n", {Files("src")})), ElementsAre("load"));
+  EXPECT_EQ(BuildOk(scratch_ / "main", {"--build-context", Files("src"), "-o", scratch_ / "out"})
+                .exit_code,
+            0);
+  EXPECT_EQ(*ReadFile(scratch_ / "out/f"), "files");
+  EXPECT_NE(access((scratch_ / "out/ignored").c_str(), F_OK), 0);
+}
+
+TEST_F(NamedContextTest, AStageIsReplaced) {
+  BuildWith("FROM base AS src\nRUN false\nFROM base\nCOPY --from=src f /f\nRUN grep files /f\n",
+            {Files("src")});
+}
+
+TEST_F(NamedContextTest, AnImageStandsForAnother) {
+  BuildWith("FROM gone.example.com/x:1\nRUN test -x /bin/sh\n",
+            {"gone.example.com/x:1=docker-image://base"});
+}
+
+TEST_F(NamedContextTest, UrlsAreFetched) {
+  server_.Git(
+      "git init -q -b main w && cd w && echo git > g && git add . && git commit -qm 1 && "
+      "cd .. && git clone -q --bare w r.git");
+  server_.Put("/x.tar", "a file, whatever its name is");
+  const std::string dockerfile =
+      "FROM base\nCOPY --from=git g /g\nCOPY --from=http c* /h\n"
+      "RUN grep git /g && grep whatever /h\n";
+  const std::vector<std::string> contexts = {absl::StrCat("git=", server_.url(), "/git/r.git#main"),
+                                             absl::StrCat("http=", server_.url(), "/x.tar")};
+  EXPECT_THAT(Ran(BuildWith(dockerfile, contexts)), ElementsAre("COPY", "COPY", "RUN "));
+  EXPECT_THAT(Ran(BuildWith(dockerfile, contexts)), IsEmpty());
+  server_.TakeLog();
+  BuildWith("FROM base\nRUN true\n", contexts);
+  EXPECT_THAT(server_.TakeLog(), IsEmpty());
+}
+
+TEST_F(NamedContextTest, ATriggerOfAnImageMayReadIt) {
+  scratch_.Write("trigger/Dockerfile", "FROM base\nONBUILD COPY --from=src f /triggered\n");
+  ASSERT_EQ(farm_->FarmOk({"build", "-t", "trigger", scratch_ / "trigger"}).exit_code, 0);
+  BuildWith("FROM trigger\nRUN grep files /triggered\n", {Files("src")});
+}
+
+TEST_F(NamedContextTest, ItGoesWithAContextFromAUrl) {
+  server_.Put("/Dockerfile", "FROM base\nCOPY --from=src f /u\nRUN grep files /u\n");
+  BuildOk(server_.url() + "/Dockerfile", {"--build-context", Files("src")});
+}
+
 // ---- standard input
 
 TEST_F(ContextsTest, ATarOrADockerfileMayComeFromStandardInput) {
