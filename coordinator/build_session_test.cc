@@ -641,12 +641,14 @@ TEST_F(BuildSessionTest, ABuildWithTheHostsNetworkMaySaySoInALine) {
 }
 
 TEST_F(BuildSessionTest, AnInsecureRunThatNoWorkerPermitsIsRefusedWithItsLine) {
-  v1::StartBuildRequest request = Request("FROM scratch\nRUN --security=insecure one\n");
+  // By its first step the worker is known.
+  v1::StartBuildRequest request =
+      Request("FROM scratch\nWORKDIR /w\nRUN --security=insecure one\n");
   request.add_entitlements("security.insecure");
   const v1::BuildFinished done = Build(request);
-  EXPECT_EQ(done.error().line(), 2);
+  EXPECT_EQ(done.error().line(), 3);
   EXPECT_THAT(done.error().message(), HasSubstr("insecure_allowed"));
-  EXPECT_THAT(worker_.ran, IsEmpty());
+  EXPECT_THAT(worker_.ran, ElementsAre("MKDIR /w"));
 }
 
 TEST_F(BuildSessionTest, WhatNoClientOfOursWouldAskForIsRefused) {
