@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
-#include "dockerfile/utf8.h"
+#include "base/utf8.h"
 
 namespace farm {
 namespace {

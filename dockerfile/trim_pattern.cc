@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "dockerfile/utf8.h"
+#include "base/utf8.h"
 
 namespace farm {
 namespace {

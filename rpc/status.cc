@@ -9,6 +9,7 @@
 #include "absl/strings/cord.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "rpc/wire_status.pb.h"
 
 namespace farm {
@@ -27,33 +28,9 @@ std::string Cut(absl::string_view text, size_t bytes_max) {
   return std::string(text.substr(0, end)) + "…";
 }
 
-// A proto3 string must be UTF-8; file names and Dockerfiles need not.
-std::string Utf8(std::string text) {
-  for (size_t i = 0; i < text.size();) {
-    const unsigned char lead = text[i];
-    const size_t size = lead < 0x80   ? 1
-                        : lead < 0xC2 ? 0
-                        : lead < 0xE0 ? 2
-                        : lead < 0xF0 ? 3
-                        : lead < 0xF5 ? 4
-                                      : 0;
-    bool valid = size > 0 && i + size <= text.size();
-    for (size_t k = 1; valid && k < size; ++k) {
-      valid = (static_cast<unsigned char>(text[i + k]) & 0xC0) == 0x80;
-    }
-    // Overlong forms, surrogates and what lies beyond U+10FFFF.
-    if (valid && size == 3) {
-      const unsigned char next = text[i + 1];
-      valid = !(lead == 0xE0 && next < 0xA0) && !(lead == 0xED && next > 0x9F);
-    }
-    if (valid && size == 4) {
-      const unsigned char next = text[i + 1];
-      valid = !(lead == 0xF0 && next < 0x90) && !(lead == 0xF4 && next > 0x8F);
-    }
-    if (!valid) text[i] = '?';
-    i += valid ? size : 1;
-  }
-  return text;
+// File names and Dockerfiles need not be UTF-8.
+std::string Text(absl::string_view text, size_t bytes_max) {
+  return ReplaceInvalidUtf8(Cut(text, bytes_max));
 }
 
 absl::Status Restore(absl::StatusCode code, absl::string_view message,
@@ -75,14 +52,14 @@ absl::Status Restore(absl::StatusCode code, absl::string_view message,
 v1::ErrorDetail ToErrorDetail(const absl::Status& status) {
   v1::ErrorDetail detail;
   detail.set_code(static_cast<int>(status.code()));
-  detail.set_message(Utf8(Cut(status.message(), kMessageBytesMax)));
-  detail.set_trail(Utf8(Cut(Trail(status), kTrailBytesMax)));
+  detail.set_message(Text(status.message(), kMessageBytesMax));
+  detail.set_trail(Text(Trail(status), kTrailBytesMax));
   std::string source_line;
   if (const std::optional<SourcePosition> position = PositionOf(status, &source_line)) {
-    detail.set_file(Utf8(Cut(position->file, kSourceLineBytesMax)));
+    detail.set_file(Text(position->file, kSourceLineBytesMax));
     detail.set_line(position->line);
     detail.set_column(position->column);
-    detail.set_source_line(Utf8(Cut(source_line, kSourceLineBytesMax)));
+    detail.set_source_line(Text(source_line, kSourceLineBytesMax));
   }
   return detail;
 }

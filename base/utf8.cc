@@ -1,4 +1,4 @@
-#include "dockerfile/utf8.h"
+#include "base/utf8.h"
 
 namespace farm {
 namespace {
@@ -71,6 +71,21 @@ std::string EncodeUtf8(const std::u32string& text) {
   std::string out;
   out.reserve(text.size());
   for (const char32_t c : text) AppendUtf8(c, out);
+  return out;
+}
+
+std::string ReplaceInvalidUtf8(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const absl::string_view before = text;
+    const bool is_valid = TakeCharacter(text) < kRawByte;
+    if (is_valid) {
+      out.append(before.data(), before.size() - text.size());
+    } else {
+      out += '?';
+    }
+  }
   return out;
 }
 

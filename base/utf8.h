@@ -1,5 +1,5 @@
-#ifndef FARM_DOCKERFILE_UTF8_H_
-#define FARM_DOCKERFILE_UTF8_H_
+#ifndef FARM_BASE_UTF8_H_
+#define FARM_BASE_UTF8_H_
 
 #include <string>
 
@@ -14,6 +14,9 @@ char32_t TakeCharacter(absl::string_view& text);
 std::u32string DecodeUtf8(absl::string_view text);
 std::string EncodeUtf8(const std::u32string& text);
 
+// With '?' for each byte that is not UTF-8: what a proto3 string takes.
+std::string ReplaceInvalidUtf8(absl::string_view text);
+
 }  // namespace farm
 
-#endif  // FARM_DOCKERFILE_UTF8_H_
+#endif  // FARM_BASE_UTF8_H_
