@@ -67,7 +67,7 @@ size_t OnHeader(char* bytes, size_t size, size_t count, void* user) {
   const absl::string_view line(bytes, size * count);
   exchange.header_bytes += line.size();
   if (exchange.header_bytes > HttpClient::kHeaderBytesMax) {
-    exchange.callback_status = absl::ResourceExhaustedError(
+    exchange.callback_status = absl::UnavailableError(
         absl::StrCat("headers over ", HttpClient::kHeaderBytesMax, " bytes"));
     return 0;
   }

@@ -54,8 +54,8 @@ struct HttpRequest {
 };
 
 struct HttpResult {
-  // OK: an answer arrived whole, whatever its status. UNAVAILABLE: the network; CANCELLED;
-  // PERMISSION_DENIED: by `addresses`;
+  // OK: an answer arrived whole, whatever its status. UNAVAILABLE: the network,
+  // or what is no HTTP or over kHeaderBytesMax; CANCELLED; PERMISSION_DENIED: by `addresses`;
   // RESOURCE_EXHAUSTED: a collected body over its limit; else what on_body or body_source said.
   absl::Status status;
   bool may_retry = false;  // Only of errors of the network that may pass.

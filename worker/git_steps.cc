@@ -51,6 +51,18 @@ bool IsAddress(const std::string& host) {
   return absl::StartsWith(host, "[") || inet_pton(AF_INET, host.c_str(), &address) == 1;
 }
 
+// The host of a repository. git must take it by the very name under which it is told the address:
+// what curl would write in another way, as names of other alphabets, it would look up anew.
+absl::StatusOr<HostAndPort> GitHost(const std::string& url, absl::string_view shown) {
+  ASSIGN_OR_RETURN(HostAndPort host, UrlHost(url));
+  const bool is_plain = std::all_of(host.host.begin(), host.host.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+  });
+  if (is_plain || IsAddress(host.host)) return host;
+  return absl::InvalidArgumentError(
+      absl::StrCat(shown, ": expected the host of a git repository in ASCII, as xn--..."));
+}
+
 // Asks the server by our own client, which checks addresses and follows redirects; git is then told
 // where that led, and does neither.
 absl::StatusOr<Repository> Reach(const StepTools& tools, const StepRun& run,
@@ -63,6 +75,7 @@ absl::StatusOr<Repository> Reach(const StepTools& tools, const StepRun& run,
                                 .file_bytes_max = limits.bytes_max,
                                 .deadline = absl::Now() + limits.timeout,
                                 .cancel = run.cancel}};
+  RETURN_IF_ERROR(GitHost(remote, repository.shown).status());
   SourceClient::Call call;
   call.url = absl::StrCat(absl::StripSuffix(remote, "/"), kRefsPath);
   // The short answer of a server that knows it.
@@ -84,7 +97,7 @@ absl::StatusOr<Repository> Reach(const StepTools& tools, const StepRun& run,
         absl::StrCat(repository.shown, ": redirected to ", url, ", which is no git repository"));
   }
   repository.url = std::string(url);
-  ASSIGN_OR_RETURN(const HostAndPort host, UrlHost(repository.url));
+  ASSIGN_OR_RETURN(const HostAndPort host, GitHost(repository.url, repository.shown));
   if (!IsAddress(host.host)) {
     repository.git.config.emplace_back(
         "http.curloptResolve",
@@ -103,7 +116,8 @@ absl::StatusOr<std::string> Git(const Repository& repository,
                                 const std::vector<std::string>& args) {
   absl::StatusOr<std::string> printed = RunGit(args, repository.git);
   if (printed.ok()) return printed;
-  if (absl::IsFailedPrecondition(printed.status())) return printed.status();
+  // Not the repository's fault: the host has no git that will do.
+  if (absl::IsUnavailable(printed.status())) return printed.status();
   return SourceError(repository.shown, printed.status());
 }
 

@@ -154,6 +154,27 @@ TEST_F(SourceClientTest, AServerThatNeverAnswersIsGivenUpAtTheDeadline) {
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("sources.timeout")));
 }
 
+TEST_F(SourceClientTest, HeadersThatAreTooLongAreTheServersFault) {
+  server_.On([](const httplib::Request&, httplib::Response& response) {
+    response.status = 200;
+    for (int i = 0; i < 80; ++i) response.headers.emplace("X-Long", std::string(4096, 'x'));
+  });
+  EXPECT_THAT(Get(server_.url() + "/long"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("headers over")));
+}
+
+TEST_F(SourceClientTest, AFullDiskIsNotTheServersFault) {
+  server_.On([](const httplib::Request&, httplib::Response& response) {
+    response.status = 200;
+    response.set_content("content", "text/plain");
+  });
+  call_.on_body = [](const HttpResponse&, absl::string_view) {
+    return absl::ResourceExhaustedError("no space");
+  };
+  EXPECT_THAT(Get(server_.url() + "/file"),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("no space")));
+}
+
 TEST_F(SourceClientTest, WhatIsNoUrlIsRefused) {
   for (const char* url : {"", "http://", "ftp://example.com/", "/etc/passwd"}) {
     EXPECT_THAT(Get(url), StatusIs(absl::StatusCode::kInvalidArgument)) << url;

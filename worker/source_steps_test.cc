@@ -1,5 +1,6 @@
 // Steps that fetch what ADD names, from a server on loopback; git is the host's own.
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -144,6 +145,39 @@ TEST_F(SourceStepsTest, AHeaderThatCouldNotBeSentAgainIsNotRemembered) {
   EXPECT_EQ(result->etag(), "");
 }
 
+TEST_F(SourceStepsTest, ADateAloneTellsNothing) {
+  bool was_asked_since = false;
+  server_.On([&](const httplib::Request& request, httplib::Response& response) {
+    was_asked_since = request.has_header("If-Modified-Since");
+    response.status = was_asked_since ? 304 : 200;
+    response.set_header("Last-Modified", kDate);
+    if (response.status == 200) response.set_content("content", "text/plain");
+  });
+  const absl::StatusOr<v1::StepResult> first = world_.Execute(FetchFile());
+  ASSERT_OK(first);
+  v1::StepSpec again = FetchFile();
+  v1::FetchedFile& known = *again.mutable_execution()->mutable_known_file();
+  *known.mutable_layer() = first->layer();
+  known.set_last_modified(first->last_modified());
+  const absl::StatusOr<v1::StepResult> second = world_.Execute(again);
+  ASSERT_OK(second);
+  EXPECT_FALSE(was_asked_since);
+  EXPECT_FALSE(second->not_modified());
+  EXPECT_EQ(second->layer().diff_id().SerializeAsString(),
+            first->layer().diff_id().SerializeAsString());
+}
+
+TEST_F(SourceStepsTest, AVersionThatIsNoShortTextIsNotRemembered) {
+  for (const std::string& value :
+       {std::string(1025, 'x'), std::string("\"\xff\""), std::string("\"\xc3\xa4\"")}) {
+    Serve("content", {{"ETag", value}, {"Last-Modified", value}});
+    const absl::StatusOr<v1::StepResult> result = world_.Execute(FetchFile());
+    ASSERT_OK(result);
+    EXPECT_EQ(result->etag(), "");
+    EXPECT_EQ(result->last_modified(), "");
+  }
+}
+
 TEST_F(SourceStepsTest, AChecksumIsVerified) {
   Serve("content");
   EXPECT_OK(world_.Execute(FetchFile(DigestOf("content").oci())));
@@ -283,6 +317,46 @@ TEST_F(GitStepsTest, OfASubdirectoryComesWhatIsInIt) {
   EXPECT_EQ(Read(*docs, "/d"), "doc\n");
   EXPECT_EQ(Read(*docs, "/sub/s"), "s\n");
   EXPECT_EQ(Read(*docs, "/a"), "(none)");
+}
+
+TEST_F(GitStepsTest, AnEmptySubdirectoryIsAnEmptyLayer) {
+  Shell(
+      "cd repo.git && empty=$(git mktree < /dev/null) && "
+      "tree=$(printf '040000 tree %s\\tempty\\n' $empty | git mktree) && "
+      "commit=$(git -c user.name=n -c user.email=e commit-tree -m e $tree) && "
+      "git update-ref refs/heads/hollow $commit && git update-server-info");
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(Fetch("refs/heads/hollow", "empty"));
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/a"), "(none)");
+}
+
+TEST_F(GitStepsTest, AHostWithoutGitLeavesItToOthers) {
+  const v1::StepSpec spec = Resolve("main");
+  const std::string path = getenv("PATH");
+  ASSERT_EQ(setenv("PATH", "/nonexistent", 1), 0);
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(spec);
+  ASSERT_EQ(setenv("PATH", path.c_str(), 1), 0);
+  EXPECT_THAT(result, StatusIs(absl::StatusCode::kUnavailable, HasSubstr("no program git")));
+}
+
+TEST_F(GitStepsTest, TheFirstAnswerIsBounded) {
+  server_.On([](const httplib::Request&, httplib::Response& response) {
+    response.status = 200;
+    response.set_content(std::string((64 << 20) + 1, 'x'), "text/plain");
+  });
+  EXPECT_THAT(
+      world_.Execute(Resolve("main")),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("references has more than 67108864")));
+}
+
+// git would look it up under another name, and not go where the address was checked.
+TEST_F(GitStepsTest, AHostThatGitWouldWriteInAnotherWayIsRefused) {
+  for (const char* host : {"b\303\274cher.example", "a%2eb%20c.example"}) {
+    v1::StepSpec spec = Resolve("main");
+    spec.mutable_identity()->mutable_resolve_git()->set_remote(
+        absl::StrCat("http://", host, "/repo.git"));
+    EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kInvalidArgument)) << host;
+  }
 }
 
 TEST_F(GitStepsTest, TheGitDirectoryIsKeptWithoutAUser) {
