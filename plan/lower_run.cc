@@ -11,6 +11,7 @@
 #include "dockerfile/heredoc.h"
 #include "dockerfile/mount.h"
 #include "plan/lowering.h"
+#include "plan/run_settings.h"
 
 namespace farm {
 namespace {
@@ -19,6 +20,14 @@ constexpr absl::string_view kHeredocDirectory = "/dev/pipes/";
 constexpr absl::string_view kSecretsDirectory = "/run/secrets/";
 constexpr absl::string_view kSshAgentPath = "/run/buildkit/ssh_agent.";
 constexpr absl::string_view kSshAgentVariable = "SSH_AUTH_SOCK";
+// Build arguments, as BuildKit has them.
+constexpr char kHostnameArg[] = "BUILDKIT_SANDBOX_HOSTNAME";
+constexpr char kCacheNamespaceArg[] = "BUILDKIT_CACHE_MOUNT_NS";
+
+std::string BuildArg(const PlanBuild& build, const std::string& name) {
+  const auto given = build.options.build_args.find(name);
+  return given == build.options.build_args.end() ? "" : given->second;
+}
 
 v1::NetworkMode Network(const RunInstruction& run, const PlanOptions& options) {
   if (run.network == "none") return v1::NETWORK_MODE_NONE;
@@ -172,6 +181,9 @@ class MountLowering {
 
   absl::Status AddCache(const Mount& mount, v1::RunMount& lowered) {
     lowered.set_id(mount.id.empty() ? CleanPath(mount.target) : mount.id);
+    if (const std::string space = BuildArg(build_, kCacheNamespaceArg); !space.empty()) {
+      lowered.set_id(CleanPath(absl::StrCat(space, "/", lowered.id())));
+    }
     lowered.set_sharing(SharingOf(mount));
     if (mount.from.empty()) {
       if (!RootRelative(mount.source).empty()) {
@@ -260,6 +272,13 @@ v1::RunMount ScriptMount(const InlineFile& file) {
 
 absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instruction,
                    const RunInstruction& run) {
+  const std::string hostname = BuildArg(build, kHostnameArg);
+  if (!hostname.empty()) {
+    if (const absl::Status status = CheckHostname(hostname); !status.ok()) {
+      return ErrorIn(build, instruction,
+                     absl::StrCat("build argument ", kHostnameArg, ": ", status.message()));
+    }
+  }
   if (!instruction.heredocs.empty() && (!run.command.shell_form || run.command.words.size() != 1)) {
     return ErrorIn(build, instruction, "RUN with a heredoc must not be in JSON form");
   }
@@ -303,6 +322,7 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
     operation.add_extra_host_names(name);
   }
   operation.set_shm_bytes(build.options.shm_bytes);
+  operation.set_hostname(hostname);
   for (const v1::Ulimit& ulimit : build.options.ulimits) *operation.add_ulimits() = ulimit;
   return absl::OkStatus();
 }

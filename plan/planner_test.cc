@@ -609,6 +609,31 @@ TEST(FinishImageTest, SourceDateEpochClampsAllTimes) {
   EXPECT_EQ(config.history[2].created, At(1));
 }
 
+TEST(MakePlanTest, ABuildArgumentNamesTheHostOfRuns) {
+  PlanOptions options;
+  options.build_args["BUILDKIT_SANDBOX_HOSTNAME"] = "builder";
+  const absl::StatusOr<Plan> plan = PlanOf("FROM alpine\nRUN x\n", options);
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->steps[0].identity.run().hostname(), "builder");
+  EXPECT_THAT(plan->warnings, IsEmpty());
+  options.build_args["BUILDKIT_SANDBOX_HOSTNAME"] = "a b";
+  EXPECT_THAT(PlanOf("FROM alpine\nRUN x\n", options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("Dockerfile:2:1: build argument BUILDKIT_SANDBOX_HOSTNAME"),
+                             HasSubstr("\"a b\" is no host name"))));
+}
+
+TEST(MakePlanTest, ABuildArgumentSetsCachesApart) {
+  PlanOptions options;
+  options.build_args["BUILDKIT_CACHE_MOUNT_NS"] = "team";
+  const absl::StatusOr<Plan> plan =
+      PlanOf("FROM alpine\nRUN --mount=type=cache,target=/c --mount=type=cache,target=/d,id=i x\n",
+             options);
+  ASSERT_OK(plan);
+  EXPECT_EQ(plan->steps[0].identity.run().mounts(0).id(), "team/c");
+  EXPECT_EQ(plan->steps[0].identity.run().mounts(1).id(), "team/i");
+}
+
 TEST(MakePlanTest, SourceDateEpochIsABuildArgumentOrAGlobalArg) {
   const std::string text = "ARG SOURCE_DATE_EPOCH=5\nFROM scratch\n";
   EXPECT_EQ(PlanOf(text)->created_max, absl::FromUnixSeconds(5));

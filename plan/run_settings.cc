@@ -66,6 +66,12 @@ absl::Status CheckUlimit(const v1::Ulimit& ulimit) {
   return absl::OkStatus();
 }
 
+absl::Status CheckHostname(const std::string& hostname) {
+  if (IsHostName(hostname) && hostname.size() <= kHostnameBytesMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("\"", hostname, "\" is no host name of at most ",
+                                                 kHostnameBytesMax, " visible letters"));
+}
+
 absl::Status CheckShmBytes(int64_t shm_bytes) {
   if (shm_bytes >= 0) return absl::OkStatus();
   return absl::InvalidArgumentError("a size of /dev/shm is negative");

@@ -42,6 +42,13 @@ TEST(RunSettingsTest, AHostCanNotAddALineOfItsOwn) {
   }
 }
 
+TEST(RunSettingsTest, AHostnameIsWhatTheKernelTakes) {
+  EXPECT_OK(CheckHostname(std::string(64, 'a')));
+  for (const std::string& name : {std::string(65, 'a'), std::string("a b"), std::string()}) {
+    EXPECT_THAT(CheckHostname(name), StatusIs(absl::StatusCode::kInvalidArgument)) << name;
+  }
+}
+
 TEST(RunSettingsTest, AUlimitMayBeUnlimited) {
   EXPECT_OK(CheckLimit("nofile", 1024, 2048));
   EXPECT_OK(CheckLimit("memlock", -1, -1));

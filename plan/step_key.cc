@@ -174,6 +174,7 @@ void AddRun(const v1::RunOperation& run, KeyBuilder& key) {
             absl::StrCat(run.shm_bytes()));
   }
   if (run.ulimits_size() > 0) AddUlimits(run, key);
+  if (!run.hostname().empty()) key.Add("host name", Encoder().Text(run.hostname()), run.hostname());
 }
 
 void AddCopy(const v1::CopyOperation& copy, KeyBuilder& key) {

@@ -369,9 +369,12 @@ TEST(StepKeyTest, WhatABuildAsksForItsRunsIsInTheirKeys) {
   nofile.set_name("nofile");
   nofile.set_soft(1024);
   nofile.set_hard(-1);
+  v1::StepIdentity hostname = plain;
+  hostname.mutable_run()->set_hostname("builder");
   EXPECT_THAT(Explain(hosts, plain), ElementsAre("list of extra hosts is new"));
   EXPECT_THAT(Explain(shm, plain), ElementsAre("size of /dev/shm is new"));
   EXPECT_THAT(Explain(ulimit, plain), ElementsAre("list of ulimits is new"));
+  EXPECT_THAT(Explain(hostname, plain), ElementsAre("host name is new"));
   v1::StepIdentity other = ulimit;
   other.mutable_run()->mutable_ulimits(0)->set_soft(1025);
   EXPECT_THAT(Explain(other, ulimit),

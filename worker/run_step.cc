@@ -25,7 +25,7 @@
 namespace farm {
 namespace {
 
-constexpr char kHostname[] = "buildkitsandbox";
+constexpr char kDefaultHostname[] = "buildkitsandbox";
 constexpr int64_t kResolvConfBytesMax = 64 << 10;
 
 // The Dockerfile's choice, else the farm's default. What a worker lets a command do is for the
@@ -67,8 +67,8 @@ absl::Status CheckSecurity(const StepTools& tools, const v1::RunOperation& opera
       "configuration)");
 }
 
-std::string HostsFile(const v1::StepExecution& execution) {
-  std::string text = absl::StrCat("127.0.0.1\tlocalhost ", kHostname,
+std::string HostsFile(const std::string& hostname, const v1::StepExecution& execution) {
+  std::string text = absl::StrCat("127.0.0.1\tlocalhost ", hostname,
                                   "\n::1\tlocalhost ip6-localhost ip6-loopback\n");
   for (const v1::HostAlias& alias : execution.extra_hosts()) {
     absl::StrAppend(&text, alias.address(), "\t", alias.name(), "\n");
@@ -126,10 +126,10 @@ SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode net
   spec.cwd = operation.cwd().empty() ? "/" : operation.cwd();
   spec.user = operation.user();
   spec.root_fd = root_fd;
-  spec.hostname = kHostname;
+  spec.hostname = operation.hostname().empty() ? kDefaultHostname : operation.hostname();
   spec.network = network;
   spec.insecure = operation.insecure();
-  spec.mounts.push_back(ReadOnlyFile("/etc/hosts", HostsFile(execution)));
+  spec.mounts.push_back(ReadOnlyFile("/etc/hosts", HostsFile(spec.hostname, execution)));
   spec.mounts.push_back(ReadOnlyFile("/etc/resolv.conf", std::move(resolv_conf)));
   if (tools.limits.shm_bytes() > 0) spec.shm_bytes = tools.limits.shm_bytes();
   if (operation.shm_bytes() > 0) spec.shm_bytes = operation.shm_bytes();

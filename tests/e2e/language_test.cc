@@ -180,6 +180,15 @@ TEST_F(RunFlagsTest, UlimitsHoldForTheCommand) {
   EXPECT_EQ(farm_->Farm(Arguments(run, {"--ulimit", "nofile=100"})).exit_code, 1);
 }
 
+TEST_F(RunFlagsTest, TheSandboxHasTheHostNameThatIsAskedFor) {
+  Build("FROM base\nRUN test $(hostname) = buildkitsandbox && grep -q buildkitsandbox /etc/hosts\n",
+        {});
+  const std::string run =
+      "FROM base\nRUN test $(hostname) = builder && grep -q '127.0.0.1.* builder$' /etc/hosts\n";
+  Build(run, {"--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=builder"});
+  EXPECT_EQ(farm_->Farm(Arguments(run, {})).exit_code, 1) << "another name, another key";
+}
+
 TEST_F(RunFlagsTest, TheNetworkOfTheBuildIsThatOfRunsThatNameNone) {
   Build("FROM base\nRUN test \"$(ls /sys/class/net)\" = lo\n", {"--network", "none"});
 }
