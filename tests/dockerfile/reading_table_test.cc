@@ -1,8 +1,5 @@
-// Tables of cases, one JSON object a line. Their results are those of BuildKit's rules, worked out
-// apart from this project's code.
-#include <fstream>
-#include <map>
-#include <nlohmann/json.hpp>
+// The tables of cases, read by farm.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,28 +7,14 @@
 #include "dockerfile/expand.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/dockerfile/reading_cases.h"
 
 namespace farm {
 namespace {
 
-std::vector<nlohmann::json> ReadCases(const std::string& name) {
-  std::ifstream file("tests/dockerfile/" + name);
-  std::vector<nlohmann::json> cases;
-  for (std::string line; std::getline(file, line);) {
-    cases.push_back(nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false));
-    EXPECT_TRUE(cases.back().is_object()) << line;
-  }
-  return cases;
-}
-
 std::optional<std::string> Lookup(absl::string_view name) {
-  static const auto* const variables = new std::map<std::string, std::string>{
-      {"A", "alpha"},  {"B", "beta"},       {"EMPTY", ""},     {"SP", "one  two"},
-      {"P", "/a/b/c"}, {"F", "lib.tar.gz"}, {"STAR", "a*b*c"}, {"Q", "it's"},
-      {"U", "äöü"},    {"D", "$A"},         {"R", "aXbXc"},    {"BS", "a\\b"},
-      {"_x", "under"}, {"1", "first"},      {"12", "twelfth"}};
-  const auto found = variables->find(std::string(name));
-  return found == variables->end() ? std::nullopt : std::make_optional(found->second);
+  const auto found = CaseVariables().find(std::string(name));
+  return found == CaseVariables().end() ? std::nullopt : std::make_optional(found->second);
 }
 
 TEST(ReadingTableTest, VariablesExpand) {
