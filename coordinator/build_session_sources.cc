@@ -12,6 +12,7 @@
 #include "base/redact_url.h"
 #include "base/source_position.h"
 #include "coordinator/build_session.h"
+#include "coordinator/source_authorization.h"
 #include "coordinator/step_result.h"
 #include "plan/step_key.h"
 
@@ -102,6 +103,10 @@ void BuildSession::RunRemote(int index, StepRun run,
                              std::function<void(const v1::StepResult&)> then) {
   const int generation = generation_;
   const int step = run.step;
+  absl::StatusOr<std::string> authorization =
+      SourceAuthorization(SourceOf(index), request_.secrets());
+  if (!authorization.ok()) return OnRemoteError(index, step, authorization.status());
+  run.request.spec.mutable_execution()->set_source_authorization(*std::move(authorization));
   RunStep(std::move(run),
           [this, index, step, generation, then = std::move(then)](absl::StatusOr<StepDone> done) {
             if (generation != generation_) return;

@@ -89,6 +89,7 @@ SourceClient::Call CallFor(const StepRun& run) {
   const v1::FetchedFile& known = run.spec.execution().known_file();
   SourceClient::Call call;
   call.url = operation.url();
+  call.authorization = run.spec.execution().source_authorization();
   call.step_allows_loopback = run.spec.execution().loopback_allowed();
   call.cancel = &run.cancel;
   if (!known.has_layer()) return call;

@@ -78,6 +78,7 @@ absl::StatusOr<Repository> Reach(const StepTools& tools, const StepRun& run,
   RETURN_IF_ERROR(GitHost(remote, repository.shown).status());
   SourceClient::Call call;
   call.url = absl::StrCat(absl::StripSuffix(remote, "/"), kRefsPath);
+  call.authorization = run.spec.execution().source_authorization();
   // The short answer of a server that knows it.
   call.headers = {{"Git-Protocol", "version=2"}};
   call.step_allows_loopback = run.spec.execution().loopback_allowed();
@@ -104,10 +105,13 @@ absl::StatusOr<Repository> Reach(const StepTools& tools, const StepRun& run,
         absl::StrCat(host.host, ":", host.port, ":", answer.response.peer_address));
   }
   ASSIGN_OR_RETURN(const UrlWithUser user, SplitUser(remote));
-  if (!user.user.empty() && *UrlOrigin(user.url) == *UrlOrigin(repository.url)) {
-    repository.git.config.emplace_back(
-        absl::StrCat("http.", repository.url, ".extraHeader"),
-        absl::StrCat("Authorization: ", BasicAuthorization(user.user, user.password)));
+  std::string authorization = call.authorization;
+  if (authorization.empty() && !user.user.empty()) {
+    authorization = BasicAuthorization(user.user, user.password);
+  }
+  if (!authorization.empty() && *UrlOrigin(user.url) == *UrlOrigin(repository.url)) {
+    repository.git.config.emplace_back(absl::StrCat("http.", repository.url, ".extraHeader"),
+                                       absl::StrCat("Authorization: ", authorization));
   }
   return repository;
 }

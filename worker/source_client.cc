@@ -95,6 +95,10 @@ absl::StatusOr<SourceClient::Answer> SourceClient::Get(const Call& call) {
   const std::string shown = absl::StrCat("GET ", RedactUrls(call.url));
   const absl::StatusOr<UrlWithUser> first = SplitUser(call.url);
   if (!first.ok()) return SourceError(shown, first.status());
+  std::string authorization = call.authorization;
+  if (authorization.empty() && !first->user.empty()) {
+    authorization = BasicAuthorization(first->user, first->password);
+  }
   HttpRequest request;
   request.url = first->url;
   request.on_body = call.on_body;
@@ -105,9 +109,8 @@ absl::StatusOr<SourceClient::Answer> SourceClient::Get(const Call& call) {
   for (int redirects = 0;; ++redirects) {
     request.headers = call.headers;
     // Nobody else gets what was meant for the first one.
-    if (!first->user.empty() && *UrlOrigin(request.url) == *UrlOrigin(first->url)) {
-      request.headers.emplace_back("Authorization",
-                                   BasicAuthorization(first->user, first->password));
+    if (!authorization.empty() && *UrlOrigin(request.url) == *UrlOrigin(first->url)) {
+      request.headers.emplace_back("Authorization", authorization);
     }
     HttpResult result = Try(call, request);
     if (!result.status.ok() && absl::Now() >= call.deadline && !absl::IsCancelled(result.status)) {

@@ -39,6 +39,7 @@ class SourceClient {
 
   struct Call {
     std::string url;  // http or https; a user in it is sent as basic authorization to its origin
+    std::string authorization;  // in place of that, for the same origin
     std::vector<std::pair<std::string, std::string>> headers;
     bool step_allows_loopback = false;
     absl::Time deadline = absl::InfiniteFuture();

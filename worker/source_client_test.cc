@@ -154,6 +154,22 @@ TEST_F(SourceClientTest, AServerThatNeverAnswersIsGivenUpAtTheDeadline) {
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("sources.timeout")));
 }
 
+TEST_F(SourceClientTest, AnAuthorizationIsForTheFirstServerAloneAndGoesBeforeItsUrls) {
+  std::vector<std::string> seen;
+  ScriptedServer other;
+  other.On([&](const httplib::Request& request, httplib::Response& response) {
+    seen.push_back(request.get_header_value("Authorization"));
+    response.status = 200;
+  });
+  server_.On([&](const httplib::Request& request, httplib::Response& response) {
+    seen.push_back(request.get_header_value("Authorization"));
+    Redirect(response, request.path == "/a" ? "/b" : other.url());
+  });
+  call_.authorization = "Bearer t0";
+  EXPECT_OK(Get("http://user:pass@" + server_.host() + "/a"));
+  EXPECT_THAT(seen, ElementsAre("Bearer t0", "Bearer t0", ""));
+}
+
 TEST_F(SourceClientTest, HeadersThatAreTooLongAreTheServersFault) {
   server_.On([](const httplib::Request&, httplib::Response& response) {
     response.status = 200;

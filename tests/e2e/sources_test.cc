@@ -168,6 +168,21 @@ TEST_F(SourcesTest, AUserOfAUrlIsNeitherShownNorKept) {
   EXPECT_EQ(RunCommand({"grep", "-rlaF", password, farm_->state_dir()}).out, "");
 }
 
+TEST_F(SourcesTest, AFileIsAskedForWithTheSecretOfItsHost) {
+  server_.Put("/file", "content");
+  const std::string token = absl::StrCat("s3cr3t-", getpid(), "-", rand());
+  server_.Require("Bearer " + token);
+  ScratchDir elsewhere;
+  const std::string file = elsewhere.Write("token", token + "\n");
+  std::vector<std::string> args =
+      Arguments(absl::StrCat("FROM base\nADD ", server_.url(), "/file /f\nRUN grep content /f\n"));
+  EXPECT_THAT(farm_->Farm(args).err, HasSubstr("401 Unauthorized"));
+  args.insert(args.begin() + 1, {"--secret", "id=HTTP_AUTH_TOKEN_127.0.0.1,src=" + file});
+  EXPECT_THAT(farm_->FarmOk(args).all(), Not(HasSubstr(token)));
+  // Neither in the store, the index, nor any log.
+  EXPECT_EQ(RunCommand({"grep", "-rlaF", token, farm_->state_dir()}).out, "");
+}
+
 class GitSourcesTest : public SourcesTest {
  protected:
   GitSourcesTest() {
@@ -215,6 +230,25 @@ TEST_F(GitSourcesTest, FormsOfAReference) {
   EXPECT_EQ(mismatch.exit_code, 1);
   EXPECT_THAT(mismatch.err, AllOf(HasSubstr("checksum mismatch: expected commit " + first),
                                   HasSubstr("Dockerfile:2")));
+}
+
+TEST_F(GitSourcesTest, ARepositoryIsAskedForWithTheSecretOfItsHost) {
+  const std::string token = absl::StrCat("Basic s3cr3t-", getpid(), "-", rand());
+  server_.Require(token);
+  ScratchDir elsewhere;
+  const std::string secret =
+      absl::StrCat("id=GIT_AUTH_HEADER.", server_.host(), ",src=", elsewhere.Write("token", token));
+  std::vector<std::string> args =
+      Arguments(absl::StrCat("FROM base\nADD ", url("#main"), " /src\nRUN test -f /src/a\n"));
+  EXPECT_THAT(farm_->Farm(args).err, HasSubstr("401 Unauthorized"));
+  args.insert(args.begin() + 1, {"--secret", secret});
+  EXPECT_THAT(farm_->FarmOk(args).all(), Not(HasSubstr(token)));
+  // As a context, too.
+  const CommandResult built =
+      farm_->Farm({"build", "--secret", secret, "-f", context_.Write("D", "FROM base\nCOPY a /\n"),
+                   url("#main")});
+  EXPECT_EQ(built.exit_code, 0) << built.all();
+  EXPECT_EQ(RunCommand({"grep", "-rlaF", token, farm_->state_dir()}).out, "");
 }
 
 TEST_F(GitSourcesTest, ACommitThatIsKnownNeedsNoServer) {

@@ -54,6 +54,7 @@ struct SourceServer::Impl {
   std::atomic<bool> ending = false;
   Mutex mu;
   std::map<std::string, std::string> files FARM_GUARDED_BY(mu);
+  std::string authorization FARM_GUARDED_BY(mu);
   std::map<std::string, std::string> redirects FARM_GUARDED_BY(mu);
   std::map<std::string, bool> trickles FARM_GUARDED_BY(mu);
   std::vector<std::string> log FARM_GUARDED_BY(mu);
@@ -96,7 +97,16 @@ struct SourceServer::Impl {
     });
   }
 
+  bool MayAsk(const httplib::Request& request) {
+    MutexLock lock(mu);
+    return authorization.empty() || request.get_header_value("Authorization") == authorization;
+  }
+
   void Answer(const httplib::Request& request, httplib::Response& response) {
+    if (!MayAsk(request)) {
+      response.status = 401;
+      return;
+    }
     if (absl::StartsWith(request.path, kGitPath)) return AnswerGit(request, response);
     MutexLock lock(mu);
     response.status = 404;
@@ -138,6 +148,11 @@ void SourceServer::Put(const std::string& path, const std::string& content) {
   MutexLock lock(impl_->mu);
   impl_->files[path] = content;
   if (content.empty()) impl_->files.erase(path);
+}
+
+void SourceServer::Require(const std::string& authorization) {
+  MutexLock lock(impl_->mu);
+  impl_->authorization = authorization;
 }
 
 void SourceServer::Redirect(const std::string& path, const std::string& location) {

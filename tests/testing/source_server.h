@@ -18,6 +18,8 @@ class SourceServer {
 
   // "/name" gives `content`; "" takes it away.
   void Put(const std::string& path, const std::string& content);
+  // From now on only who sends this header Authorization gets anything.
+  void Require(const std::string& authorization);
   // "/name" leads to `location`.
   void Redirect(const std::string& path, const std::string& location);
   // "/name" sends a byte from time to time, for ever.
