@@ -21,6 +21,7 @@ constexpr char kRequestIdentities = 11;
 constexpr char kSignRequest = 13;
 
 constexpr size_t kLengthBytes = 4;
+constexpr size_t kPieceBytes = 16 << 10;  // that are received at once
 
 absl::Status CheckSize(size_t size) {
   if (size > 0 && size <= kSshAgentMessageBytesMax) return absl::OkStatus();
@@ -44,12 +45,14 @@ absl::Status WaitFor(int fd, short events, absl::Time deadline) {
 
 bool IsWorthWaiting(int error) { return error == EINTR || error == EAGAIN; }
 
-// Fewer bytes than asked for: the peer has closed the socket.
+// Fewer bytes than asked for: the peer has closed the socket. Memory is taken for what comes, not
+// for what is announced.
 absl::StatusOr<std::string> ReceiveBytes(int fd, size_t size, absl::Time deadline) {
-  std::string bytes(size, '\0');
+  std::string bytes;
   size_t received = 0;
   while (received < size) {
-    const ssize_t n = recv(fd, bytes.data() + received, size - received, MSG_DONTWAIT);
+    bytes.resize(std::min(size, received + kPieceBytes));
+    const ssize_t n = recv(fd, bytes.data() + received, bytes.size() - received, MSG_DONTWAIT);
     if (n == 0) break;
     if (n > 0) {
       received += static_cast<size_t>(n);

@@ -52,7 +52,10 @@ absl::StatusOr<std::map<std::string, NamedContext>> NamedContextsOf(
   for (int i = 0; i < request.named_contexts_size(); ++i) {
     const v1::NamedContext& given = request.named_contexts(i);
     ASSIGN_OR_RETURN(const std::string name, ContextName(given.name()));
-    NamedContext& context = contexts[name];
+    const auto [place, is_new] = contexts.try_emplace(name);
+    if (!is_new)
+      return absl::InvalidArgumentError(absl::StrCat("context ", name, " is given twice"));
+    NamedContext& context = place->second;
     switch (given.source_case()) {
       case v1::NamedContext::kTable:
         context.index = i + 1;
@@ -133,7 +136,13 @@ absl::Status CheckRunSettings(const v1::StartBuildRequest& request) {
   for (const v1::HostAlias& host : request.extra_hosts()) {
     RETURN_IF_ERROR(CheckExtraHost(host)) << "extra host";
   }
-  for (const v1::Ulimit& ulimit : request.ulimits()) RETURN_IF_ERROR(CheckUlimit(ulimit));
+  std::set<std::string> limited;
+  for (const v1::Ulimit& ulimit : request.ulimits()) {
+    RETURN_IF_ERROR(CheckUlimit(ulimit));
+    if (!limited.insert(ulimit.name()).second) {
+      return absl::InvalidArgumentError(absl::StrCat("ulimit ", ulimit.name(), " is given twice"));
+    }
+  }
   return CheckShmBytes(request.shm_bytes());
 }
 

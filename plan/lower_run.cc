@@ -234,6 +234,10 @@ class MountLowering {
     if (!mount.source.empty()) {
       return build_.file.source->Error(position_, "ssh does not support source");
     }
+    if (ssh_agents_ == kSshMountsMax) {
+      return build_.file.source->Error(
+          position_, absl::StrCat("a RUN has more than ", kSshMountsMax, " mounts of type ssh"));
+    }
     v1::RunMount lowered;
     lowered.set_source(-1);
     lowered.set_kind(v1::RunMount::KIND_SSH);
@@ -320,10 +324,14 @@ absl::Status Lower(PlanBuild& build, StageState& stage, const Instruction& instr
   operation.set_insecure(run.security == "insecure");
   for (const std::string& name : build.options.extra_host_names) {
     operation.add_extra_host_names(name);
+    stage.text_bytes += name.size() + sizeof(name);
   }
   operation.set_shm_bytes(build.options.shm_bytes);
   operation.set_hostname(hostname);
-  for (const v1::Ulimit& ulimit : build.options.ulimits) *operation.add_ulimits() = ulimit;
+  for (const v1::Ulimit& ulimit : build.options.ulimits) {
+    *operation.add_ulimits() = ulimit;
+    stage.text_bytes += ulimit.name().size() + sizeof(ulimit);
+  }
   return absl::OkStatus();
 }
 

@@ -427,6 +427,15 @@ TEST(MakePlanTest, TheFirstSshAgentIsNamedByTheEnvironmentUnlessTheFileDoes) {
   EXPECT_THAT(run_of("RUN make\n").env(), testing::SizeIs(1));
 }
 
+TEST(MakePlanTest, SshMountsOfARunAreBounded) {
+  std::string text = "FROM a\nRUN";
+  for (int i = 0; i < kSshMountsMax; ++i) absl::StrAppend(&text, " --mount=type=ssh");
+  EXPECT_OK(PlanOf(text + " x\n"));
+  EXPECT_THAT(PlanOf(text + " --mount=type=ssh x\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("Dockerfile:2"), HasSubstr("more than 8 mounts"))));
+}
+
 TEST(MakePlanTest, WhatStandsOnALinkedLayerWaitsForAllBelow) {
   const absl::StatusOr<Plan> plan =
       PlanOf("FROM alpine\nRUN a\nCOPY --link b /b\nCOPY --link c /c\nRUN d\n");
@@ -442,6 +451,14 @@ TEST(MakePlanTest, TextIsBounded) {
   for (int i = 0; i < 256; ++i) absl::StrAppend(&text, "ENV A", i, "=$A\n");
   EXPECT_THAT(PlanOf(text), StatusIs(absl::StatusCode::kResourceExhausted,
                                      HasSubstr("more than 67108864 bytes")));
+}
+
+TEST(MakePlanTest, WhatABuildAsksForAllItsRunsIsBoundedOverAll) {
+  PlanOptions options;
+  for (int i = 0; i < 1000; ++i) options.extra_host_names.push_back(std::string(255, 'h'));
+  std::string text = "FROM alpine\n";
+  for (int i = 0; i < 300; ++i) absl::StrAppend(&text, "RUN a\n");
+  EXPECT_THAT(PlanOf(text, options), StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST(MakePlanTest, WhatStagesTakeOverIsBoundedThoughTheyHaveNoInstructions) {

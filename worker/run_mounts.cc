@@ -15,6 +15,7 @@
 namespace farm {
 namespace {
 
+constexpr size_t kSshAgentsMax = 8;  // As the planner has it: each has threads.
 constexpr uint32_t kTmpfsMode = 01777;
 constexpr uint32_t kModeBits = 07777;
 constexpr uint32_t kSocketModeBits = 0777;
@@ -192,6 +193,10 @@ absl::Status RunMounts::AddSshAgent(int index) {
   if (std::find(agents.begin(), agents.end(), asked.id()) == agents.end()) {
     if (!asked.required()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("ssh agent ", asked.id(), ": not found"));
+  }
+  if (ssh_agents_.size() == kSshAgentsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kSshAgentsMax, " mounts of ssh agents"));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<SshAgentSocket> socket,
                    SshAgentSocket::Open(
