@@ -179,6 +179,13 @@ TEST(NamedContextTest, OnlyWhatTheTargetNeedsIsNeeded) {
   EXPECT_THAT(ContextsNeeded(file, {}, options), IsOkAndHolds(UnorderedElementsAre("files")));
 }
 
+TEST(NamedContextTest, TriggersOfAnImageThatStandsForAStageDoNothingInIt) {
+  const Planned planned =
+      PlanOf("FROM alpine AS image\nRUN never\nFROM scratch\nCOPY --from=image a /a\n");
+  ASSERT_OK(planned.plan);
+  EXPECT_THAT(Steps(*planned.plan), ElementsAre(HasSubstr("COPY --from=image a /a")));
+}
+
 TEST(NamedContextTest, TriggersOfAnImageReadThemToo) {
   const Planned planned = PlanOf("FROM image\n");
   ASSERT_OK(planned.plan);

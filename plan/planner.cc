@@ -76,6 +76,8 @@ std::vector<std::string> TriggersOf(const Dockerfile& file, const StageGraph& gr
                                     const ResolvedImages& resolved, const Stage& stage,
                                     const ImageKey& base_image) {
   std::vector<std::string> triggers;
+  // What stands for a stage is taken as it is.
+  if (stage.is_replaced) return triggers;
   if (stage.base.kind == SourceRef::Kind::kImage) {
     const auto image = resolved.find(base_image);
     if (image != resolved.end()) triggers = image->second.config.config.on_build;
