@@ -27,12 +27,9 @@ constexpr gid_t kTtyGroup = 5;
 // Where the staging root ends up in the step's root: under the mount that belongs there.
 constexpr char kStagingPlace[] = "/dev/mqueue";
 
-struct DeviceNode {
-  const char* name;
-  unsigned major, minor;
-};
-constexpr DeviceNode kDeviceNodes[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
-                                       {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+constexpr CharacterDevice kCharacterDevices[] = {{"null", 1, 3},    {"zero", 1, 5},
+                                                 {"full", 1, 7},    {"random", 1, 8},
+                                                 {"urandom", 1, 9}, {"tty", 5, 0}};
 
 constexpr const char* kDeviceLinks[][2] = {
     {"/proc/self/fd", "dev/fd"},       {"/proc/self/fd/0", "dev/stdin"},
@@ -96,15 +93,23 @@ int NewTmpfs(const char* size, unsigned attributes) {
 }
 
 // Nodes that the worker may not make itself are left out.
+void AddInsecureDevice(const char* path, mode_t type, unsigned major, unsigned minor) {
+  if (mknod(path, type | 0660, makedev(major, minor)) != 0 && errno != EPERM) {
+    Broken("mknod", path);
+  }
+}
+
 void AddInsecureDevices() {
   MakeDirectory("dev/net");
-  for (const InsecureDevice& device : kInsecureDevices) {
-    char path[32];
+  char path[32];
+  for (const CharacterDevice& device : kInsecureDevices) {
     snprintf(path, sizeof(path), "dev/%s", device.name);
-    const mode_t type = device.is_block ? S_IFBLK : S_IFCHR;
-    if (mknod(path, type | 0660, makedev(device.major, device.minor)) != 0 && errno != EPERM) {
-      Broken("mknod", path);
-    }
+    AddInsecureDevice(path, S_IFCHR, device.major, device.minor);
+  }
+  const int loops = CountLoopDevices("dev/loop-control");
+  for (int i = 0; i < loops; ++i) {
+    snprintf(path, sizeof(path), "dev/loop%d", i);
+    AddInsecureDevice(path, S_IFBLK, kLoopMajor, static_cast<unsigned>(i));
   }
 }
 
@@ -114,7 +119,7 @@ void PrepareDev(bool insecure) {
   // as useless as anywhere else.
   Mount("tmpfs", "dev", MS_NOSUID | (insecure ? 0 : MS_NODEV), "mode=755,size=65536k");
   if (insecure) AddInsecureDevices();
-  for (const DeviceNode& node : kDeviceNodes) {
+  for (const CharacterDevice& node : kCharacterDevices) {
     char own[32], bound[32];
     snprintf(own, sizeof(own), "nodes/%s", node.name);
     snprintf(bound, sizeof(bound), "dev/%s", node.name);

@@ -181,16 +181,25 @@ Json AllDeviceRules() {
   return rules;
 }
 
+Json InsecureDevice(const std::string& name, const char* type, unsigned major, unsigned minor) {
+  return {{"path", absl::StrCat("/dev/", name)},
+          {"type", type},
+          {"major", major},
+          {"minor", minor},
+          {"fileMode", 0660},
+          {"uid", 0},
+          {"gid", 0}};
+}
+
 Json InsecureDevices() {
   Json devices = Json::array();
-  for (const InsecureDevice& device : kInsecureDevices) {
-    devices.push_back({{"path", absl::StrCat("/dev/", device.name)},
-                       {"type", device.is_block ? "b" : "c"},
-                       {"major", device.major},
-                       {"minor", device.minor},
-                       {"fileMode", 0660},
-                       {"uid", 0},
-                       {"gid", 0}});
+  for (const CharacterDevice& device : kInsecureDevices) {
+    devices.push_back(InsecureDevice(device.name, "c", device.major, device.minor));
+  }
+  const int loops = CountLoopDevices("/dev/loop-control");
+  for (int i = 0; i < loops; ++i) {
+    devices.push_back(
+        InsecureDevice(absl::StrCat("loop", i), "b", kLoopMajor, static_cast<unsigned>(i)));
   }
   return devices;
 }

@@ -6,8 +6,12 @@
 #ifndef FARM_WORKER_STEP_RESTRICTIONS_H_
 #define FARM_WORKER_STEP_RESTRICTIONS_H_
 
+#include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/loop.h>
 #include <sched.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -101,17 +105,26 @@ inline constexpr StepCapability kStepCapabilities[] = {
     {"CAP_SETFCAP", CAP_SETFCAP}};
 
 // What a step without restrictions has in its /dev besides, as BuildKit gives it.
-struct InsecureDevice {
+struct CharacterDevice {
   const char* name;
-  bool is_block;
   unsigned major, minor;
 };
-inline constexpr InsecureDevice kInsecureDevices[] = {
-    {"kmsg", false, 1, 11},  {"cuse", false, 10, 203},    {"fuse", false, 10, 229},
-    {"kvm", false, 10, 232}, {"net/tun", false, 10, 200}, {"loop-control", false, 10, 237},
-    {"loop0", true, 7, 0},   {"loop1", true, 7, 1},       {"loop2", true, 7, 2},
-    {"loop3", true, 7, 3},   {"loop4", true, 7, 4},       {"loop5", true, 7, 5},
-    {"loop6", true, 7, 6},   {"loop7", true, 7, 7}};
+inline constexpr CharacterDevice kInsecureDevices[] = {
+    {"kmsg", 1, 11},  {"cuse", 10, 203},    {"fuse", 10, 229},
+    {"kvm", 10, 232}, {"net/tun", 10, 200}, {"loop-control", 10, 237}};
+// Besides, loop devices (block, 7:N) from the first to so many beyond the one that is free.
+inline constexpr unsigned kLoopMajor = 7;
+inline constexpr int kLoopDevicesBeyondFree = 7;
+inline constexpr int kLoopDevicesMax = 1024;
+
+// How many loop devices a step without restrictions has; `control` is the path of loop-control.
+inline int CountLoopDevices(const char* control) {
+  const int fd = open(control, O_RDWR | O_CLOEXEC);
+  const int free = fd < 0 ? -1 : ioctl(fd, LOOP_CTL_GET_FREE);
+  if (fd >= 0) close(fd);
+  const int count = (free < 0 ? 0 : free) + 1 + kLoopDevicesBeyondFree;
+  return count < kLoopDevicesMax ? count : kLoopDevicesMax;
+}
 
 // What Docker hides from a step, and what it lets be read only.
 inline constexpr const char* kMaskedPaths[] = {

@@ -97,7 +97,8 @@ TEST_P(InsecureTest, DevicesAreThereAndCanBeOpened) {
 TEST_P(InsecureTest, WhatItMountsAndStartsIsGoneWithIt) {
   BuildOk(
       "RUN --security=insecure mkdir /kept /hidden && mount -t tmpfs none /hidden && "
-      "touch /hidden/x /kept/y && setsid sleep 31415926 & sleep 0.2\n"
+      "touch /hidden/x /kept/y && { setsid sleep 31415926 & } && "
+      "until pidof sleep; do usleep 10000; done\n"
       "RUN test -e /kept/y && test ! -e /hidden/x\n");
   EXPECT_EQ(RunCommand({"pgrep", "-f", "31415926"}).out, "");
 }
