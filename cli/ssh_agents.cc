@@ -166,7 +166,12 @@ void SshAgentServer::Run(const std::string& build_id) {
     const absl::StatusOr<v1::AnswerSshAgentResponse> response =
         client_.AnswerSshAgent(request, ending_);
     if (!response.ok()) {
-      if (!IsWorthAnotherCall(response.status())) return;
+      if (!IsWorthAnotherCall(response.status())) {
+        if (!absl::IsNotFound(response.status()) && !ending_.cancelled()) {
+          note_(absl::StrCat("ssh agents are not offered any more: ", response.status().message()));
+        }
+        return;
+      }
       ending_.WaitFor(retry);
       retry = std::min(retry * 2, kRetryMax);
       continue;

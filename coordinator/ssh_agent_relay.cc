@@ -15,10 +15,10 @@ void SshAgentRelay::Ask(const std::string& id, std::string question,
   if (questions_.size() >= kQuestionsMax) {
     return then(absl::UnavailableError("too many questions wait for the client's ssh agent"));
   }
+  if (questions_.empty()) first_since_ = clock_.Now();
   questions_.push_back({.number = next_number_++,
                         .agent = id,
                         .text = std::move(question),
-                        .since = clock_.Now(),
                         .is_wanted = std::move(is_wanted),
                         .then = std::move(then)});
   Deliver();
@@ -40,8 +40,8 @@ void SshAgentRelay::Poll(const v1::AnswerSshAgentRequest& request, PollReply rep
 
 void SshAgentRelay::OnTick() {
   const absl::Time now = clock_.Now();
-  while (!questions_.empty() && now - questions_.front().since > kAnswerMax) {
-    Settle(absl::UnavailableError("the client's ssh agent did not answer in time"));
+  if (!questions_.empty() && now - first_since_ > kAnswerMax) {
+    Settle(absl::DeadlineExceededError("the client's ssh agent did not answer in time"));
   }
   Deliver();
   if (poll_ != nullptr && now - poll_since_ > kPollMax) EndPoll();
@@ -49,7 +49,7 @@ void SshAgentRelay::OnTick() {
 
 void SshAgentRelay::Close() {
   closed_ = true;
-  while (!questions_.empty()) Settle(absl::UnavailableError("the build is over"));
+  while (!questions_.empty()) Settle(absl::FailedPreconditionError("the build is over"));
   if (poll_ != nullptr) std::exchange(poll_, nullptr)(IsOver());
 }
 
@@ -57,7 +57,7 @@ void SshAgentRelay::Deliver() {
   while (poll_ != nullptr && !questions_.empty()) {
     const Question& first = questions_.front();
     if (!first.is_wanted()) {
-      Settle(absl::UnavailableError("the step has ended"));
+      Settle(absl::FailedPreconditionError("the step has ended"));
       continue;
     }
     v1::AnswerSshAgentResponse response;
@@ -71,6 +71,7 @@ void SshAgentRelay::Deliver() {
 void SshAgentRelay::Settle(absl::StatusOr<std::string> answer) {
   const Answer then = std::move(questions_.front().then);
   questions_.pop_front();
+  first_since_ = clock_.Now();
   then(std::move(answer));
 }
 

@@ -22,7 +22,7 @@ class SshAgentRelay {
  public:
   // Waiting for the client; more are refused.
   static constexpr size_t kQuestionsMax = 64;
-  // From the asking to the answer: a person may have to confirm it.
+  // Of each question, from when it is its turn: a person may have to confirm it.
   static constexpr absl::Duration kAnswerMax = absl::Minutes(2);
   // A poll is answered at least this often.
   static constexpr absl::Duration kPollMax = absl::Seconds(10);
@@ -40,7 +40,9 @@ class SshAgentRelay {
   // True while agent `id` can be asked.
   bool Has(const std::string& id) const { return !closed_ && agents_.contains(id); }
   // Asks an agent that Has() knows. `then` is called once: with the answer, or
-  //   UNAVAILABLE  nobody answered in time, kQuestionsMax are waiting, or the build is over
+  //   UNAVAILABLE          kQuestionsMax are waiting: it may be asked again
+  //   DEADLINE_EXCEEDED    nobody answered in time
+  //   FAILED_PRECONDITION  the build or the step is over
   // `is_wanted` is asked before the client is: a step that has ended meanwhile gets nothing more.
   void Ask(const std::string& id, std::string question, std::function<bool()> is_wanted,
            Answer then);
@@ -58,7 +60,6 @@ class SshAgentRelay {
     int64_t number;
     std::string agent;
     std::string text;
-    absl::Time since;
     std::function<bool()> is_wanted;
     Answer then;
   };
@@ -74,7 +75,8 @@ class SshAgentRelay {
   bool closed_ = false;
   int64_t next_number_ = 1;
   std::deque<Question> questions_;
-  PollReply poll_;  // null: the client does not wait
+  absl::Time first_since_;  // when it became the first one's turn
+  PollReply poll_;          // null: the client does not wait
   absl::Time poll_since_;
 };
 

@@ -105,6 +105,18 @@ TEST_F(SshAgentRelayTest, AQuestionThatNobodyAnswersIsGivenUp) {
   EXPECT_FALSE(answers_.contains("b"));
 }
 
+TEST_F(SshAgentRelayTest, TheTimeOfAQuestionBeginsWhenItIsItsTurn) {
+  Ask("a");
+  Ask("b");
+  Poll();
+  clock_.Advance(SshAgentRelay::kAnswerMax * 0.9);
+  Poll(1, "of a");
+  clock_.Advance(SshAgentRelay::kAnswerMax * 0.9);
+  relay_.OnTick();
+  Poll(2, "of b");
+  EXPECT_EQ(answers_["b"], "of b");
+}
+
 TEST_F(SshAgentRelayTest, AStepThatHasEndedIsNotAskedFor) {
   Ask("a");
   Ask("b");

@@ -297,10 +297,20 @@ absl::StatusOr<std::string> Agent::AskSshAgent(const v1::LeaseEpoch& epoch,
   *request.mutable_epoch() = epoch;
   request.set_agent(agent);
   request.set_question(std::string(question));
-  absl::StatusOr<v1::AskSshAgentResponse> response =
-      client_.AskSshAgent(request, options_.ssh_agent_timeout, cancel);
-  if (!response.ok()) return response.status();
-  return std::move(*response->mutable_answer());
+  const absl::Time deadline = clock_.Now() + options_.ssh_agent_timeout;
+  absl::Duration retry = options_.retry_first;
+  while (true) {
+    absl::StatusOr<v1::AskSshAgentResponse> response =
+        client_.AskSshAgent(request, deadline - clock_.Now(), cancel);
+    if (response.ok()) return std::move(*response->mutable_answer());
+    // A coordinator that has just begun knows neither leases nor builds before they tell it.
+    const bool may_pass =
+        absl::IsUnavailable(response.status()) || absl::IsAborted(response.status());
+    if (!may_pass || clock_.Now() + retry > deadline || cancel.WaitFor(retry)) {
+      return response.status();
+    }
+    retry = std::min(retry * 2, options_.retry_max);
+  }
 }
 
 }  // namespace farm

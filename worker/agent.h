@@ -57,8 +57,8 @@ class Agent {
     absl::Duration goodbye_timeout = absl::Seconds(2);
     // A step's new phase is reported this late at most, with other news if there is some.
     absl::Duration phase_report_delay = absl::Milliseconds(200);
-    // Of one question to an ssh agent. The coordinator gives up before.
-    absl::Duration ssh_agent_timeout = absl::Minutes(3);
+    // Of one question to an ssh agent, with those that are asked before it.
+    absl::Duration ssh_agent_timeout = absl::Minutes(10);
   };
 
   // Borrows all.

@@ -252,12 +252,19 @@ class FakeCoordinator final : public LeaseClient {
 
   absl::StatusOr<v1::AskSshAgentResponse> AskSshAgent(const v1::AskSshAgentRequest& request,
                                                       absl::Duration, CancelToken&) override {
+    if (!ask_errors_.empty()) {
+      const absl::Status error = ask_errors_.front();
+      ask_errors_.pop_front();
+      return error;
+    }
     v1::AskSshAgentResponse response;
     response.set_answer(absl::StrCat(request.worker(), " ", request.epoch().sequence(), " ",
                                      request.agent(), " ", request.question()));
     return response;
   }
 
+  // Before a step asks.
+  void FailQuestions(std::deque<absl::Status> errors) { ask_errors_ = std::move(errors); }
   void Grant(const v1::Lease& lease) {
     MutexLock lock(mu_);
     leases_.push_back(lease);
@@ -352,6 +359,7 @@ class FakeCoordinator final : public LeaseClient {
   std::string log_;
   size_t log_bytes_max_ = SIZE_MAX;
   std::deque<absl::Status> log_error_;
+  std::deque<absl::Status> ask_errors_;
   std::vector<v1::AppendLogRequest> log_requests_;
 };
 
@@ -464,6 +472,32 @@ TEST_F(AgentTest, AStepsSshAgentIsAskedInItsLease) {
   coordinator_.Grant(MakeLease(5, "make"));
   coordinator_.WaitForDone(5);
   EXPECT_THAT(answer, IsOkAndHolds("w1 5 default question"));
+}
+
+TEST_F(AgentTest, AQuestionIsAskedAgainUntilTheCoordinatorIsThereAndKnowsTheLease) {
+  absl::StatusOr<std::string> answer = absl::UnknownError("not asked");
+  executor_.run = [&](const StepRun& run) {
+    answer = run.ask_ssh_agent("default", "question", run.cancel);
+    return Exit(0);
+  };
+  coordinator_.FailQuestions({absl::UnavailableError("down"), absl::AbortedError("no lease")});
+  Start();
+  coordinator_.Grant(MakeLease(5, "make"));
+  coordinator_.WaitForDone(5);
+  EXPECT_THAT(answer, IsOkAndHolds("w1 5 default question"));
+}
+
+TEST_F(AgentTest, AQuestionThatIsRefusedIsNotAskedAgain) {
+  absl::StatusOr<std::string> answer = std::string();
+  executor_.run = [&](const StepRun& run) {
+    answer = run.ask_ssh_agent("default", "question", run.cancel);
+    return Exit(0);
+  };
+  coordinator_.FailQuestions({absl::FailedPreconditionError("over")});
+  Start();
+  coordinator_.Grant(MakeLease(5, "make"));
+  coordinator_.WaitForDone(5);
+  EXPECT_THAT(answer, StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(AgentTest, StepsRunSideBySideOnAllSlots) {

@@ -124,20 +124,27 @@ bool SshAgentSocket::WaitForRoom() {
   return has_room;
 }
 
+std::string SshAgentSocket::AnswerTo(absl::string_view question) {
+  if (questions_ < kQuestionsMax) {
+    ++questions_;
+    absl::StatusOr<std::string> answer = ask_(question, closing_);
+    if (answer.ok() && *answer != SshAgentFailure()) return *std::move(answer);
+    if (!answer.ok() && !has_logged_.exchange(true)) {
+      LogInfo("ssh agent does not answer", {{"error", LogText(answer.status())}});
+    }
+  }
+  closing_.WaitFor(kRefusalPause);
+  return std::string(SshAgentFailure());
+}
+
 void SshAgentSocket::Serve(Connection& connection) {
   while (true) {
     const absl::StatusOr<std::optional<std::string>> question =
         ReceiveSshAgentMessage(connection.fd.get(), absl::Now() + kIdleMax);
     if (!question.ok() || !question->has_value()) break;
-    std::string answer(SshAgentFailure());
-    if (IsSshAgentRequestPassedOn(**question)) {
-      absl::StatusOr<std::string> answered = ask_(**question, closing_);
-      if (answered.ok()) {
-        answer = *std::move(answered);
-      } else {
-        LogInfo("ssh agent does not answer", {{"error", LogText(answered.status())}});
-      }
-    }
+    const std::string answer = IsSshAgentRequestPassedOn(**question)
+                                   ? AnswerTo(**question)
+                                   : std::string(SshAgentFailure());
     if (!SendSshAgentMessage(connection.fd.get(), answer, absl::Now() + kSendMax).ok()) break;
   }
   MutexLock lock(mu_);

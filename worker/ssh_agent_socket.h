@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <list>
@@ -26,6 +27,10 @@ class SshAgentSocket {
  public:
   // More connections wait until one is closed.
   static constexpr size_t kConnectionsMax = 16;
+  // Passed on of one step; more are refused.
+  static constexpr int kQuestionsMax = 10'000;
+  // After a refusal, so that who asks on and on keeps nobody busy.
+  static constexpr absl::Duration kRefusalPause = absl::Milliseconds(500);
   // A connection on which nothing is asked for so long is closed.
   static constexpr absl::Duration kIdleMax = absl::Minutes(10);
 
@@ -61,12 +66,16 @@ class SshAgentSocket {
   // Waits until one connection more may be there; false once the socket is closing.
   bool WaitForRoom();
   void Serve(Connection& connection);
+  // The agent's answer, or its refusal.
+  std::string AnswerTo(absl::string_view question);
 
   const std::string path_;
   const UniqueFd listener_;
   const UniqueFd file_;
   const Ask ask_;
   CancelToken closing_;
+  std::atomic<int> questions_ = 0;
+  std::atomic<bool> has_logged_ = false;
 
   Mutex mu_;
   std::condition_variable changed_;

@@ -91,6 +91,15 @@ TEST_F(SshAgentSocketTest, AnAgentThatDoesNotAnswerRefuses) {
   EXPECT_EQ(Ask(Connect(), kSign), SshAgentFailure());
 }
 
+TEST_F(SshAgentSocketTest, QuestionsOfAStepAreBounded) {
+  const auto socket = OpenNoted();
+  const UniqueFd client = Connect();
+  for (int i = 0; i < SshAgentSocket::kQuestionsMax; ++i) Ask(client, kList);
+  EXPECT_EQ(Ask(client, kList), SshAgentFailure());
+  EXPECT_EQ(Ask(Connect(), kList), SshAgentFailure());
+  EXPECT_EQ(asked_.size(), static_cast<size_t>(SshAgentSocket::kQuestionsMax));
+}
+
 TEST_F(SshAgentSocketTest, AMessageThatIsTooLongClosesItsConnectionAlone) {
   const auto socket = OpenNoted();
   const UniqueFd client = Connect();
