@@ -664,6 +664,9 @@ TEST_F(BuildSessionTest, WhatNoClientOfOursWouldAskForIsRefused) {
   request.add_ulimits()->set_name("nofiles");
   EXPECT_THAT(Build(request).error().message(), HasSubstr("unknown ulimit"));
   request = Request("FROM scratch\nRUN one\n");
+  for (int i = 0; i < 2; ++i) request.add_ulimits()->set_name("nofile");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("nofile is given twice"));
+  request = Request("FROM scratch\nRUN one\n");
   request.set_shm_bytes(-1);
   EXPECT_THAT(Build(request).error().message(), HasSubstr("/dev/shm"));
 }
@@ -717,6 +720,22 @@ TEST_F(BuildSessionTest, WhetherThereIsAnSshAgentIsInNoKey) {
   EXPECT_FALSE(Build(request).has_error());
   request.add_ssh_agents("default");
   EXPECT_EQ(Build(request).image().steps_cached(), 1);
+}
+
+TEST_F(BuildSessionTest, AStepIsNotJoinedByOneThatHasAnotherSshAgent) {
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN --mount=type=ssh one\n");
+  const auto without = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "s1", .domain = "main"}, request);
+  request.add_ssh_agents("default");
+  const auto with = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "s2", .domain = "main"}, request);
+  std::vector<int> agents;
+  worker_.on_lease = [&](const v1::Lease& lease) {
+    agents.push_back(lease.spec().execution().ssh_agents_size());
+  };
+  without->Start();
+  EXPECT_FALSE(Finish(with).has_error());
+  EXPECT_THAT(agents, UnorderedElementsAre(0, 1));
 }
 
 // ---- a context from a URL

@@ -61,6 +61,19 @@ Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request)
   return job;
 }
 
+// Equal steps are run once. Secrets and ssh agents are in no key; but a step that has others may
+// fail where this one does not.
+std::string JobId(const StepRunner::Request& request) {
+  std::string id = absl::StrCat(request.domain, "/", request.key.hex());
+  const v1::StepExecution& execution = request.spec.execution();
+  for (const v1::SecretValue& secret : execution.secrets()) {
+    absl::StrAppend(&id, " secret ", secret.id());
+  }
+  for (const std::string& agent : execution.ssh_agents()) absl::StrAppend(&id, " ssh ", agent);
+  if (!execution.source_authorization().empty()) absl::StrAppend(&id, " authorized");
+  return id;
+}
+
 std::string AdoptionKey(const StepRunner::Request& request, const v1::LayerResult& layer) {
   return absl::StrCat(request.domain, "/", request.parent_chain_id->hex(), "/",
                       layer.canonical().hash());
@@ -92,7 +105,7 @@ absl::Status StepRunner::CheckCanRun(const v1::StepSpec& spec) const {
 
 StepRunner::Ticket StepRunner::Run(Request request, Observer observer) {
   const Ticket ticket = next_ticket_++;
-  const std::string id = absl::StrCat(request.domain, "/", request.key.hex());
+  const std::string id = JobId(request);
   tickets_[ticket] = id;
   if (const auto it = jobs_.find(id); it != jobs_.end()) {
     Job& job = *it->second;
@@ -306,7 +319,7 @@ void StepRunner::Drop(const std::string& id, Job& job, absl::StatusOr<Outcome> o
 }
 
 void StepRunner::Settle(const std::shared_ptr<Job>& job, Outcome outcome) {
-  const std::string id = absl::StrCat(job->request.domain, "/", job->request.key.hex());
+  const std::string id = JobId(job->request);
   // It may be gone, if everybody left meanwhile; the result is worth keeping all the same.
   if (const auto it = jobs_.find(id); it != jobs_.end() && it->second == job) jobs_.erase(it);
   *job->request.record.mutable_result() = outcome.result;
