@@ -150,7 +150,13 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
     ASSIGN_OR_RETURN(*request.add_extra_hosts(), ParseAddHost(text));
   }
   for (const std::string& text : flags.ulimits) {
-    ASSIGN_OR_RETURN(*request.add_ulimits(), ParseUlimit(text));
+    ASSIGN_OR_RETURN(v1::Ulimit ulimit, ParseUlimit(text));
+    // As docker has it, the last of a name counts.
+    auto& ulimits = *request.mutable_ulimits();
+    const auto same = std::find_if(ulimits.begin(), ulimits.end(), [&](const v1::Ulimit& other) {
+      return other.name() == ulimit.name();
+    });
+    (same == ulimits.end() ? *request.add_ulimits() : *same) = std::move(ulimit);
   }
   if (!flags.shm_size.empty()) {
     ASSIGN_OR_RETURN(const int64_t shm_bytes, ParseShmSize(flags.shm_size));

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "cli/exit_code.h"
+#include "dockerfile/mount.h"
 #include "dockerfile/parser.h"
 #include "oci/docker_credentials.h"
 #include "oci/reference.h"
@@ -60,11 +61,19 @@ std::set<std::string> RegistryHostsOf(const std::string& dockerfile_name,
     if (stage.base.kind == SourceRef::Kind::kImage) AddHost(stage.base.image, hosts);
     for (size_t i = stage.begin; i < stage.end; ++i) {
       const Instruction& instruction = file->instructions[i];
-      const auto* copy = std::get_if<CopyInstruction>(&instruction.body);
-      if (copy == nullptr || copy->from.empty()) continue;
-      const auto from = graph->ResolveSource(copy->from, stage.index, StageGraph::SourceUse::kCopy,
-                                             instruction.position);
-      if (from.ok() && from->kind == SourceRef::Kind::kImage) AddHost(from->image, hosts);
+      const auto add = [&](const std::string& name, StageGraph::SourceUse use) {
+        if (name.empty()) return;
+        const auto from = graph->ResolveSource(name, stage.index, use, instruction.position);
+        if (from.ok() && from->kind == SourceRef::Kind::kImage) AddHost(from->image, hosts);
+      };
+      if (const auto* copy = std::get_if<CopyInstruction>(&instruction.body); copy != nullptr) {
+        add(copy->from, StageGraph::SourceUse::kCopy);
+      }
+      if (const auto* run = std::get_if<RunInstruction>(&instruction.body); run != nullptr) {
+        for (const std::string& mount : run->mounts) {
+          add(MountSource(mount, instruction.position).value_or(""), StageGraph::SourceUse::kMount);
+        }
+      }
     }
   }
   return hosts;

@@ -176,7 +176,7 @@ TEST_F(RunFlagsTest, SharedMemoryHasTheSizeThatIsAskedFor) {
 
 TEST_F(RunFlagsTest, UlimitsHoldForTheCommand) {
   const std::string run = "FROM base\nRUN test $(ulimit -Sn):$(ulimit -Hn) = 100:200\n";
-  Build(run, {"--ulimit", "nofile=100:200"});
+  Build(run, {"--ulimit", "nofile=50", "--ulimit", "nofile=100:200"});
   EXPECT_EQ(farm_->Farm(Arguments(run, {"--ulimit", "nofile=100"})).exit_code, 1);
 }
 
