@@ -113,10 +113,14 @@ std::vector<std::string> Explain(Publisher& publisher, const std::string& domain
     if (!last.ok()) continue;
     std::vector<std::string> reasons =
         ExplainKey(key.parts, {last->parts().begin(), last->parts().end()});
+    const int exit_code = last->result().exit_code();
+    if (exit_code != 0) {
+      reasons.push_back(absl::StrCat("it failed when it ran last: exit code: ", exit_code));
+    }
     if (reasons.empty()) reasons.push_back("its result is not kept any more");
     return reasons;
   }
-  return {"it has not run before"};
+  return {"no earlier run of it is known"};
 }
 
 // Where a repository is that no worker gets to.

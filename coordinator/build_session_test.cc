@@ -1029,6 +1029,23 @@ TEST_F(BuildSessionTest, ExplainNamesWhatIsNew) {
   EXPECT_THAT(Reasons(), HasSubstr("variable A"));
 }
 
+TEST_F(BuildSessionTest, AStepThatFailedBeforeIsExplainedByThat) {
+  worker_.exit_codes["one"] = 7;
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.set_explain(true);
+  Build(request);
+  EXPECT_EQ(Reasons(), "no earlier run of it is known");
+  Build(request);
+  EXPECT_EQ(Reasons(), "it failed when it ran last: exit code: 7");
+  worker_.exit_codes.clear();
+  request.set_dockerfile("FROM scratch\nENV A=1\nRUN one\n");
+  Build(request);
+  EXPECT_THAT(Reasons(), AllOf(HasSubstr("variable A"), HasSubstr("it failed when it ran last")));
+  request.set_dockerfile("FROM scratch\nENV A=2\nRUN one\n");
+  Build(request);
+  EXPECT_THAT(Reasons(), Not(HasSubstr("failed")));
+}
+
 TEST_F(BuildSessionTest, AStepIsNotExplainedByTheOneInItsPlaceOfAnotherRepository) {
   v1::StartBuildRequest theirs = Request("FROM scratch\nRUN one\n");
   theirs.add_tags("theirs:1");
@@ -1037,7 +1054,7 @@ TEST_F(BuildSessionTest, AStepIsNotExplainedByTheOneInItsPlaceOfAnotherRepositor
   ours.add_tags("ours:1");
   ours.set_explain(true);
   Build(ours);
-  EXPECT_THAT(Reasons(), HasSubstr("has not run"));
+  EXPECT_THAT(Reasons(), HasSubstr("no earlier run"));
   ours.set_dockerfile("FROM scratch\nRUN three\n");
   ours.set_tags(0, "ours:2");
   Build(ours);

@@ -41,6 +41,16 @@ std::vector<Digest> BlobsOf(const v1::StepResult& result) {
   return blobs;
 }
 
+void PutLastRun(const Publisher::Entry& entry, IndexBatch& batch) {
+  v1::ActionRecord last = entry.record;
+  const int exit_code = last.result().exit_code();
+  last.clear_result();
+  if (exit_code != 0) last.mutable_result()->set_exit_code(exit_code);
+  for (const std::string& alias : entry.aliases) {
+    batch.Put(IndexTable::kDuration, AliasKey(entry.domain, alias), last.SerializeAsString());
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<v1::StepResult> Publisher::FindEqualLayer(absl::string_view domain,
@@ -78,15 +88,18 @@ absl::Status Publisher::Publish(const Entry& entry) {
               IndexKey({entry.domain, entry.parent_chain_id->raw(), canonical.raw()}),
               result.SerializeAsString());
   }
-  v1::ActionRecord last = entry.record;
-  last.clear_result();
-  for (const std::string& alias : entry.aliases) {
-    batch.Put(IndexTable::kDuration, AliasKey(entry.domain, alias), last.SerializeAsString());
-  }
+  PutLastRun(entry, batch);
   if (!batch.writes().empty()) {
     RETURN_IF_ERROR(index_.Apply(batch, Index::Durability::kOrdered));
   }
   return actions_.Put(entry.domain, entry.key, entry.record);
+}
+
+absl::Status Publisher::PublishFailure(const Entry& entry) {
+  IndexBatch batch;
+  PutLastRun(entry, batch);
+  if (batch.writes().empty()) return absl::OkStatus();
+  return index_.Apply(batch, Index::Durability::kOrdered);
 }
 
 absl::StatusOr<v1::LayerRecord> Publisher::FindLayer(absl::string_view domain,

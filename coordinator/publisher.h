@@ -46,7 +46,12 @@ class Publisher {
   // Adds forms to the record of a layer, or makes one.
   absl::Status AddLayer(absl::string_view domain, const v1::LayerRecord& layer);
 
-  // The step that ran last under `alias`, without its result: for --explain. NOT_FOUND.
+  // Remembers under `entry.aliases` that the command of `entry.record` failed. Nothing else of
+  // `entry` is read: a failure is no result to be found.
+  absl::Status PublishFailure(const Entry& entry);
+
+  // The step that ran last under `alias`, for --explain. Of its result there is only the exit code,
+  // if that is not 0. NOT_FOUND.
   absl::StatusOr<v1::ActionRecord> FindLastRun(absl::string_view domain, absl::string_view alias);
 
  private:

@@ -276,6 +276,7 @@ void StepRunner::OnFinished(const std::string& id, const Scheduler::Event& event
     return Drop(id, *job, Annotate(status, absl::StrCat("worker ", event.worker)));
   }
   if (event.result.exit_code() != 0) {
+    RememberFailure(job->request, event.result);
     return Drop(id, *job, Outcome{.result = event.result, .worker = event.worker});
   }
   if (!IsAdoptable(job->request, event.result)) {
@@ -316,6 +317,21 @@ void StepRunner::Drop(const std::string& id, Job& job, absl::StatusOr<Outcome> o
   jobs_.erase(id);
   if (job.acknowledge) job.acknowledge();
   Finish(job, std::move(outcome));
+}
+
+// For --explain alone: nobody waits for it, and if the pool is full it is not worth an error.
+void StepRunner::RememberFailure(const Request& request, const v1::StepResult& result) {
+  Publisher::Entry entry{.domain = request.domain,
+                         .key = request.key,
+                         .record = request.record,
+                         .parent_chain_id = std::nullopt,
+                         .aliases = request.aliases};
+  *entry.record.mutable_result() = result;
+  const bool posted = pool_.Post([this, entry = std::move(entry)] {
+    const absl::Status status = publisher_.PublishFailure(entry);
+    if (!status.ok()) LogError("remembering a failure", {{"error", LogText(status)}});
+  });
+  if (!posted) LogWarning("a failure is not remembered: the pool is full");
 }
 
 void StepRunner::Settle(const std::shared_ptr<Job>& job, Outcome outcome) {

@@ -134,6 +134,7 @@ class StepRunner {
   void Take(std::vector<Scheduler::Event> events);
   void OnFinished(const std::string& id, const Scheduler::Event& event);
   void Drop(const std::string& id, Job& job, absl::StatusOr<Outcome> outcome);
+  void RememberFailure(const Request& request, const v1::StepResult& result);
   void Settle(const std::shared_ptr<Job>& job, Outcome outcome);
   void Publish(const std::string& id, const std::shared_ptr<Job>& job);
   void Finish(Job& job, absl::StatusOr<Outcome> outcome);

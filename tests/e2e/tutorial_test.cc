@@ -154,6 +154,14 @@ TEST_F(TutorialTest, AFailingStepShowsItsLinesAndExitCode) {
                                 HasSubstr("Dockerfile:2")));
 }
 
+TEST_F(TutorialTest, AStepThatFailedBeforeIsExplainedByThat) {
+  context_.Write("Dockerfile", "FROM centos:7\nRUN echo explained; exit 3\n");
+  const std::vector<std::string> build = {"build", "--progress=plain", "--explain",
+                                          context_.path()};
+  EXPECT_THAT(farm_->Farm(build).err, HasSubstr("no earlier run of it is known"));
+  EXPECT_THAT(farm_->Farm(build).err, HasSubstr("it failed when it ran last: exit code: 3"));
+}
+
 TEST_F(TutorialTest, AnUnknownInstructionIsPointedAt) {
   context_.Write("Dockerfile", "FROM centos:7\nRUNN echo\n");
   const CommandResult result = farm_->Farm({"build", "--progress=plain", context_.path()});
