@@ -36,4 +36,8 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context) {
   return WithMessage(status, absl::StrCat(context, ": ", status.message()));
 }
 
+absl::Status Extend(const absl::Status& status, absl::string_view more) {
+  return WithMessage(status, absl::StrCat(status.message(), more));
+}
+
 }  // namespace farm

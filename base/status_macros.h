@@ -48,6 +48,9 @@ std::string Trail(const absl::Status& status);
 // `status` with "context: " before its message; code and payloads stay.
 absl::Status Annotate(const absl::Status& status, absl::string_view context);
 
+// `status` with `more` after its message; code and payloads stay.
+absl::Status Extend(const absl::Status& status, absl::string_view more);
+
 }  // namespace farm
 
 #define RETURN_IF_ERROR(expr)                                \

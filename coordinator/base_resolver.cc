@@ -52,15 +52,6 @@ bool MayBeMisspelt(const absl::Status& error) {
          absl::IsPermissionDenied(error);
 }
 
-// `error` with `more` after its message.
-absl::Status Extended(const absl::Status& error, absl::string_view more) {
-  absl::Status extended(error.code(), absl::StrCat(error.message(), more));
-  error.ForEachPayload([&extended](absl::string_view url, const absl::Cord& payload) {
-    extended.SetPayload(url, payload);
-  });
-  return extended;
-}
-
 }  // namespace
 
 RegistryAuth AuthOf(const std::vector<v1::RegistryCredential>& credentials) {
@@ -101,11 +92,11 @@ absl::StatusOr<ResolvedBase> ResolveBase(FarmContext& farm, const std::string& d
   }
   absl::StatusOr<ResolvedBase> base = FromRegistry(farm, domain, wanted, as_oci, call);
   if (!base.ok()) {
-    if (!stored_only.empty()) return Extended(base.status(), absl::StrCat("; ", stored_only));
+    if (!stored_only.empty()) return Extend(base.status(), absl::StrCat("; ", stored_only));
     if (!MayBeMisspelt(base.status())) return base.status();
     ASSIGN_OR_RETURN(const std::string near, farm.images.NearName(domain, wanted));
     if (near.empty()) return base.status();
-    return Extended(base.status(), absl::StrCat(" (did you mean the farm's image ", near, "?)"));
+    return Extend(base.status(), absl::StrCat(" (did you mean the farm's image ", near, "?)"));
   }
   if (!PlatformMatches(as_oci, base->image.config.platform.Normalized())) {
     return absl::InvalidArgumentError(absl::StrCat(wanted.familiar(), " is for ",

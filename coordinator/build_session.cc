@@ -128,8 +128,7 @@ absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
   if (remote.kind != RemoteSource::Kind::kGit) return absl::OkStatus();
   const absl::string_view problem = TransportProblem(remote.git.transport);
   if (problem.empty()) return absl::OkStatus();
-  return ErrorAt(step.position, absl::StrCat("ADD ", RedactUrls(remote.url), ": ", problem),
-                 step.source_line);
+  return step.Error(absl::StrCat("ADD ", RedactUrls(remote.url), ": ", problem));
 }
 
 absl::Status CheckRunSettings(const v1::StartBuildRequest& request) {
@@ -161,11 +160,9 @@ absl::Status CheckEntitlement(const PlanStep& step, absl::string_view flag,
   if (std::find(granted.begin(), granted.end(), entitlement) != granted.end()) {
     return absl::OkStatus();
   }
-  return ErrorAt(
-      step.position,
-      absl::StrCat("RUN ", flag, ": ", entitlement,
-                   " is not allowed to this build (allow it with --allow ", entitlement, ")"),
-      step.source_line);
+  return step.Error(absl::StrCat("RUN ", flag, ": ", entitlement,
+                                 " is not allowed to this build (allow it with --allow ",
+                                 entitlement, ")"));
 }
 
 // What a plan may say and a farm does not do, or the client does not want.
@@ -198,10 +195,8 @@ absl::Status AddSshAgent(const PlanStep& step, const v1::RunMount& mount,
     return absl::OkStatus();
   }
   if (!mount.required()) return absl::OkStatus();
-  return ErrorAt(
-      step.position,
-      absl::StrCat("ssh agent ", mount.id(), ": not found (give it with --ssh ", mount.id(), ")"),
-      step.source_line);
+  return step.Error(
+      absl::StrCat("ssh agent ", mount.id(), ": not found (give it with --ssh ", mount.id(), ")"));
 }
 
 // The secrets and ssh agents that the mounts of `run` name, of those that the client has.
@@ -218,10 +213,9 @@ absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
     if (secret != request.secrets().end()) {
       *execution.add_secrets() = *secret;
     } else if (mount.required()) {
-      return ErrorAt(step.position,
-                     absl::StrCat("secret ", mount.id(), ": not found (give it with --secret id=",
-                                  mount.id(), ",src=FILE)"),
-                     step.source_line);
+      return step.Error(absl::StrCat("secret ", mount.id(),
+                                     ": not found (give it with --secret id=", mount.id(),
+                                     ",src=FILE)"));
     }
   }
   return absl::OkStatus();
@@ -611,6 +605,7 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   run.step = nodes_[static_cast<size_t>(index)].step;
   run.lookup = false;  // It was looked up when its key was made.
   run.reasons = std::move(keyed.reasons);
+  run.origin = step.origin;
   StepRunner::Request& request = run.request;
   request.domain = domain();
   request.build = id();
@@ -630,9 +625,7 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   execution.set_name(step.name);
   execution.set_network(farm_.run_network_default);
   if (const absl::Status can = farm_.runner.CheckCanRun(request.spec); !can.ok()) {
-    return Fail(
-        ErrorAt(step.position, absl::StrCat(step.name, ": ", can.message()), step.source_line),
-        run.step);
+    return Fail(step.Error(absl::StrCat(step.name, ": ", can.message())), run.step);
   }
   *execution.mutable_extra_hosts() = request_.extra_hosts();
   for (const std::string& proxy : plan_->proxy_env) execution.add_extra_env(proxy);
@@ -679,10 +672,7 @@ void BuildSession::OnStepError(int index, const absl::Status& error) {
   const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
   const int id = nodes_[static_cast<size_t>(index)].step;
   if (!MayRestart(error)) {
-    return Fail(PositionOf(error).has_value()
-                    ? error
-                    : Annotate(error, absl::StrCat(step.position.ToString(), ": ", step.name)),
-                id);
+    return Fail(step.Locate(error), id);
   }
   LogWarning("blobs are lost", {{"build", this->id()}, {"error", LogText(error)}});
   if (!absl::IsDataLoss(error)) return RestartIfContextIsComplete(index);

@@ -200,8 +200,7 @@ void BuildSession::OnRemoteError(int index, int step, const absl::Status& error)
   if (index == kContextRemote) return Fail(ContextError(error), step);
   const PlanStep* const reader = ReaderOf(index);
   if (reader == nullptr) return Fail(error, step);
-  Fail(WithCode(error.code(), ErrorAt(reader->position, error.message(), reader->source_line)),
-       step);
+  Fail(WithCode(error.code(), reader->Error(error.message())), step);
 }
 
 const PlanStep* BuildSession::ReaderOf(int index) const {

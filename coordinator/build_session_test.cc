@@ -453,6 +453,28 @@ TEST_F(BuildSessionTest, NoCacheRunsAll) {
   EXPECT_THAT(worker_.ran, ElementsAre("one", "two"));
 }
 
+TEST_F(BuildSessionTest, AFailingTriggerIsToldWithTheImageThatItComesFrom) {
+  v1::StartBuildRequest request = Request(
+      "FROM scratch\nRUN one\nONBUILD RUN --mount=type=secret,id=s,required t\nONBUILD RUN "
+      "fails\n");
+  request.add_tags("base:1");
+  Build(request);
+  EXPECT_THAT(Build("# a line\nFROM base:1\n").error().message(),
+              AllOf(HasSubstr("Dockerfile:2:1: secret s: not found"),
+                    HasSubstr("(from the image base:1: ONBUILD RUN --mount=type=secret")));
+  worker_.exit_codes["fails"] = 1;
+  request = Request("# a line\nFROM base:1\n");
+  request.add_secrets()->set_id("s");
+  const v1::BuildFinished done = Build(request);
+  EXPECT_THAT(done.error().message(),
+              HasSubstr("exit code: 1 (from the image base:1: ONBUILD RUN fails)"));
+  worker_.exit_codes.clear();
+  worker_.errors["fails"] = absl::InvalidArgumentError("no such user");
+  EXPECT_THAT(Build(request).error().message(),
+              AllOf(HasSubstr("Dockerfile:2:1: [3/3] ONBUILD RUN fails: no such user"),
+                    HasSubstr("(from the image base:1: ONBUILD RUN fails)")));
+}
+
 TEST_F(BuildSessionTest, AFailingCommandEndsTheBuildAndIsNotKept) {
   worker_.exit_codes["bad"] = 7;
   for (int i = 0; i < 2; ++i) {

@@ -35,11 +35,13 @@ bool IsOfDockerfile(const v1::StepIdentity& identity) {
 }
 
 // As BuildKit words it, since people search for the sentence.
-absl::Status CommandFailed(const v1::StepSpec& spec, const v1::StepResult& result) {
+absl::Status CommandFailed(const v1::StepSpec& spec, const v1::StepResult& result,
+                           const std::string& origin) {
   const auto& args = spec.identity().run().args();
   return absl::AbortedError(absl::StrCat(
       "process ", GoQuoted(absl::StrJoin(args, " ")), " did not complete successfully: exit code: ",
-      result.exit_code(), result.out_of_memory() ? " (its memory limit was reached)" : ""));
+      result.exit_code(), result.out_of_memory() ? " (its memory limit was reached)" : "",
+      origin.empty() ? "" : absl::StrCat(" (", origin, ")")));
 }
 
 }  // namespace
@@ -270,8 +272,8 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
     if (weak.lock() == nullptr || !open_) return;
     Log(step, bytes, is_stderr);
   };
-  observer.on_done = [this, weak, step, ticket, spec, counts,
-                      then](absl::StatusOr<StepRunner::Outcome> outcome) {
+  observer.on_done = [this, weak, step, ticket, spec, counts, then,
+                      origin = run.origin](absl::StatusOr<StepRunner::Outcome> outcome) {
     const std::shared_ptr<Session> self = weak.lock();
     if (self == nullptr || !open_) return;
     tickets_.erase(*ticket);
@@ -282,7 +284,7 @@ void Session::Dispatch(StepRun run, std::function<void(absl::StatusOr<StepDone>)
     }
     const v1::StepResult& result = outcome->result;
     if (result.exit_code() != 0) {
-      const absl::Status error = CommandFailed(spec, result);
+      const absl::Status error = CommandFailed(spec, result, origin);
       v1::StepFinished finished;
       finished.set_id(step);
       finished.set_outcome(v1::StepFinished::OUTCOME_FAILED);

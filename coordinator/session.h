@@ -86,6 +86,7 @@ class Session : public std::enable_shared_from_this<Session> {
     bool lookup = true;                // try the action cache first
     bool is_internal = false;          // not of the Dockerfile, whatever it does
     std::vector<std::string> reasons;  // for --explain
+    std::string origin;                // see PlanStep
   };
   struct StepDone {
     v1::StepResult result;

@@ -1,6 +1,7 @@
 #include "dockerfile/parser.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -8,6 +9,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/suggestion.h"
 #include "dockerfile/heredoc.h"
@@ -635,8 +638,11 @@ absl::StatusOr<Dockerfile> ParseDockerfile(DockerfileSource source) {
 
 absl::StatusOr<Instruction> ParseTrigger(absl::string_view trigger, const SourcePosition& from) {
   const auto at_from = [&](const absl::Status& status) {
-    return ErrorAt(from, absl::StrCat("ONBUILD trigger of the base image: \"",
-                                      trigger.substr(0, 200), "\": ", status.message()));
+    absl::string_view message = status.message();
+    if (const std::optional<SourcePosition> within = PositionOf(status)) {
+      absl::ConsumePrefix(&message, absl::StrCat(within->ToString(), ": "));
+    }
+    return ErrorAt(from, message);
   };
   absl::StatusOr<DockerfileSource> source = DockerfileSource::Create("", std::string(trigger));
   if (!source.ok()) return at_from(source.status());

@@ -18,7 +18,8 @@ inline constexpr size_t kInstructionsMax = 100'000;
 absl::StatusOr<Dockerfile> ParseDockerfile(DockerfileSource source);
 
 // Parses the trigger of an ONBUILD, as an image config records it, to an instruction whose lines
-// and position are those of `from`, the FROM that pulls it in. Not a FROM, ONBUILD or MAINTAINER.
+// and position are those of `from`, the FROM that pulls it in, as are those of errors. Not a FROM,
+// ONBUILD or MAINTAINER.
 absl::StatusOr<Instruction> ParseTrigger(absl::string_view trigger, const SourcePosition& from);
 
 }  // namespace farm

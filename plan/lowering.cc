@@ -210,6 +210,7 @@ PlanStep& AddStep(PlanBuild& build, StageState& stage, const Instruction& instru
   step.instruction = std::move(text.history);
   step.position = instruction.position;
   step.source_line = std::string(build.file.source->Line(instruction.position.line));
+  step.origin = stage.trigger_origin;
   step.parent = stage.file_system;
   *step.identity.mutable_platform() = stage.platform;
 

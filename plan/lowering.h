@@ -71,6 +71,7 @@ struct StageState {
   bool has_cmd = false;              // This very stage has a CMD.
   int steps_total = 0;               // For names; the base image counts as a step.
   int steps_named = 0;
+  std::string trigger_origin;                 // As PlanStep::origin, while a trigger is lowered.
   std::vector<PlanInstruction> instructions;  // The last one is being lowered.
   size_t text_bytes = 0;                      // About what it adds to kPlanTextBytesMax.
 };

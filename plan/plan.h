@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/digest.h"
 #include "base/source_position.h"
@@ -85,6 +87,8 @@ struct PlanStep {
   std::string instruction;  // as history shows it: "RUN /bin/sh -c make # buildkit"
   SourcePosition position;
   std::string source_line;  // of the Dockerfile at `position`, to quote in messages
+  // Of a trigger, whose position is that of FROM: "from the image base: ONBUILD RUN make".
+  std::string origin;
   FileSystemRef parent;
   // Its layer is made on an empty root, whatever the parent is, and put on top (COPY --link).
   bool link = false;
@@ -96,6 +100,11 @@ struct PlanStep {
 
   // Steps that must be done before this one can have a key.
   std::vector<int> Dependencies(const Plan& plan) const;
+
+  // INVALID_ARGUMENT at the step's place in the Dockerfile; says where a trigger comes from.
+  absl::Status Error(absl::string_view message) const;
+  // `error` with the step's place and name before its message, if it is not at a place already.
+  absl::Status Locate(const absl::Status& error) const;
 };
 
 // One line of the final image's history.

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/check.h"
+#include "base/redact_url.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/suggestion.h"
@@ -29,16 +30,26 @@ namespace {
 constexpr absl::string_view kProxyArgs[] = {"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY",
                                             "ALL_PROXY"};
 
+// Of a trigger, in messages.
+constexpr size_t kTriggerBytesShown = 200;
+
 constexpr char kEpochArg[] = "SOURCE_DATE_EPOCH";
 // The last second that RFC 3339 can write.
 constexpr int64_t kEpochMax = 253'402'300'799;
+
+// ONBUILD's, where it is pulled in.
+struct Trigger {
+  Instruction instruction;
+  std::string origin;  // As PlanStep::origin.
+};
 
 // An image, and the first line that names it.
 struct ImageUse {
   ImageKey key;
   std::string written;  // After expansion.
   SourcePosition position;
-  int stage = 0;  // That the line is of.
+  int stage = 0;       // That the line is of.
+  std::string origin;  // Of a trigger's line, as PlanStep::origin.
 };
 
 // What is known before any instruction is lowered.
@@ -48,7 +59,7 @@ struct Outline {
   int target = 0;
   std::vector<bool> needed;
   // Of each needed stage: the ONBUILD triggers of its base, as far as the base is resolved.
-  std::vector<std::vector<Instruction>> triggers;
+  std::vector<std::vector<Trigger>> triggers;
   std::vector<Platform> platforms;  // Of each stage.
   std::vector<ImageUse> images;     // Each once, in the order of the file.
   std::set<std::string> contexts;   // Names of those that are no images.
@@ -91,6 +102,22 @@ std::vector<std::string> TriggersOf(const Dockerfile& file, const StageGraph& gr
   return triggers;
 }
 
+// As PlanStep::origin.
+std::string OriginOf(const StageGraph& graph, const Stage& stage, const std::string& trigger) {
+  const std::string base = stage.base.kind == SourceRef::Kind::kStage
+                               ? absl::StrCat("stage ", graph.stages()[stage.base.stage].name)
+                               : absl::StrCat("image ", stage.base.image);
+  const std::string text = RedactUrls(trigger);
+  return absl::StrCat("from the ", base, ": ONBUILD ", text.substr(0, kTriggerBytesShown),
+                      text.size() > kTriggerBytesShown ? "..." : "");
+}
+
+// OK stays OK.
+absl::Status FromTrigger(const absl::Status& status, const std::string& origin) {
+  if (status.ok() || origin.empty()) return status;
+  return Extend(status, absl::StrCat(" (", origin, ")"));
+}
+
 // The platform of each stage: that of its --platform; but a stage on another one has that one's,
 // and scratch has the image's.
 absl::StatusOr<std::vector<Platform>> PlatformsOf(const Dockerfile& file, const StageGraph& graph,
@@ -125,16 +152,19 @@ class StageReader {
     if (stage.base.kind == SourceRef::Kind::kImage) {
       ASSIGN_OR_RETURN(base_image.name, CanonicalImage(file_, stage.base.image, stage.position));
       base_image.platform = outline_.platforms[index].ToString();
-      images_[index].push_back({base_image, stage.base.image, stage.position, index});
+      images_[index].push_back({base_image, stage.base.image, stage.position, index, ""});
     } else if (stage.base.kind == SourceRef::Kind::kContext) {
       outline_.contexts.insert(stage.base.context);
     }
     for (const std::string& trigger :
          TriggersOf(file_, outline_.graph, resolved_, stage, base_image)) {
-      ASSIGN_OR_RETURN(Instruction instruction, ParseTrigger(trigger, stage.position));
-      RETURN_IF_ERROR(ReadInstruction(index, instruction));
-      outline_.triggers[index].push_back(std::move(instruction));
+      origin_ = OriginOf(outline_.graph, stage, trigger);
+      absl::StatusOr<Instruction> instruction = ParseTrigger(trigger, stage.position);
+      RETURN_IF_ERROR(FromTrigger(instruction.status(), origin_));
+      RETURN_IF_ERROR(FromTrigger(ReadInstruction(index, *instruction), origin_));
+      outline_.triggers[index].push_back({*std::move(instruction), origin_});
     }
+    origin_.clear();
     for (size_t i = stage.begin; i < stage.end; ++i) {
       RETURN_IF_ERROR(ReadInstruction(index, file_.instructions[i]));
     }
@@ -178,7 +208,7 @@ class StageReader {
       ImageKey image;
       ASSIGN_OR_RETURN(image.name, CanonicalImage(file_, source.image, position));
       image.platform = outline_.platform.ToString();
-      images_[stage].push_back({std::move(image), source.image, position, stage});
+      images_[stage].push_back({std::move(image), source.image, position, stage, origin_});
     } else if (source.kind == SourceRef::Kind::kContext) {
       outline_.contexts.insert(source.context);
     }
@@ -188,6 +218,7 @@ class StageReader {
   const Dockerfile& file_;
   const ResolvedImages& resolved_;
   Outline& outline_;
+  std::string origin_;  // Of the trigger that is being read.
   std::map<int, std::vector<ImageUse>> images_;
 };
 
@@ -364,19 +395,18 @@ absl::Status CheckLimits(const PlanBuild& build, const StageState& stage,
                   build.file.source->Error(position, message));
 }
 
-absl::Status LowerInstruction(PlanBuild& build, StageState& stage, const Instruction& instruction,
-                              bool is_trigger) {
+absl::Status LowerInstruction(PlanBuild& build, StageState& stage, const Instruction& instruction) {
   PlanInstruction& record = stage.instructions.emplace_back();
   record.name = instruction.name;
   record.position = instruction.position;
-  record.is_trigger = is_trigger;
+  record.is_trigger = !stage.trigger_origin.empty();
   RETURN_IF_ERROR(std::visit(
       [&](const auto& body) { return Lower(build, stage, instruction, body); }, instruction.body));
   return CheckLimits(build, stage, instruction.position);
 }
 
 absl::Status LowerStage(PlanBuild& build, const Stage& stage, const Platform& platform,
-                        const std::vector<Instruction>& triggers, bool shows_name) {
+                        const std::vector<Trigger>& triggers, bool shows_name) {
   StageState& state = build.stages[stage.index];
   state.index = stage.index;
   state.platform = PlatformToProto(platform);
@@ -386,12 +416,14 @@ absl::Status LowerStage(PlanBuild& build, const Stage& stage, const Platform& pl
   state.steps_total = StepsTotal(build.file, stage, triggers.size());
   RETURN_IF_ERROR(StartStage(build, stage, state));
   RETURN_IF_ERROR(CheckLimits(build, state, stage.position));
-  for (const Instruction& trigger : triggers) {
-    RETURN_IF_ERROR(LowerInstruction(build, state, trigger, /*is_trigger=*/true));
-  }
-  for (size_t i = stage.begin; i < stage.end; ++i) {
+  for (const Trigger& trigger : triggers) {
+    state.trigger_origin = trigger.origin;
     RETURN_IF_ERROR(
-        LowerInstruction(build, state, build.file.instructions[i], /*is_trigger=*/false));
+        FromTrigger(LowerInstruction(build, state, trigger.instruction), trigger.origin));
+  }
+  state.trigger_origin.clear();
+  for (size_t i = stage.begin; i < stage.end; ++i) {
+    RETURN_IF_ERROR(LowerInstruction(build, state, build.file.instructions[i]));
   }
   build.text_bytes += state.text_bytes;
   return absl::OkStatus();
@@ -479,8 +511,8 @@ std::vector<std::string> UnusedBuildArgs(const PlanBuild& build, const Outline& 
     if (absl::StartsWith(name, "TARGET") || absl::StartsWith(name, "BUILD")) known.insert(name);
   }
   for (const Instruction& instruction : build.file.instructions) CollectArgs(instruction, known);
-  for (const std::vector<Instruction>& triggers : outline.triggers) {
-    for (const Instruction& trigger : triggers) CollectArgs(trigger, known);
+  for (const std::vector<Trigger>& triggers : outline.triggers) {
+    for (const Trigger& trigger : triggers) CollectArgs(trigger.instruction, known);
   }
   std::vector<std::string> unused;
   for (const auto& [name, value] : build.options.build_args) {
@@ -617,6 +649,7 @@ absl::Status UnresolvedImage(const Dockerfile& file, const ResolvedImages& resol
           absl::StrCat(
               error.message(),
               stage.empty() ? "" : absl::StrCat(" (did you mean the stage ", stage, "?)"))));
+  at = FromTrigger(at, use->origin);
   error.ForEachPayload(
       [&at](absl::string_view url, const absl::Cord& payload) { at.SetPayload(url, payload); });
   return at;

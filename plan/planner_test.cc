@@ -28,8 +28,10 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::StartsWith;
 
 Dockerfile Parse(const std::string& text) {
   absl::StatusOr<DockerfileSource> source = DockerfileSource::Create("Dockerfile", text);
@@ -305,6 +307,15 @@ TEST(UnresolvedImageTest, TheErrorHasThePositionAndTheStageThatMayBeMeant) {
   EXPECT_EQ(line, "COPY --from=biuld /a /a");
 }
 
+TEST(UnresolvedImageTest, AnImageThatATriggerNamesIsToldWithTheTrigger) {
+  const ImageKey image{"docker.io/library/gone:latest", "linux/amd64"};
+  EXPECT_THAT(UnresolvedImage(Parse("FROM scratch AS a\nONBUILD COPY --from=gone /a /a\nFROM a\n"),
+                              {}, OnAmd64(), image, absl::NotFoundError("no such image")),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "Dockerfile:3:1: no such image (from the stage a: ONBUILD COPY --from=gone "
+                       "/a /a)"));
+}
+
 TEST(UnresolvedImageTest, ABaseMayMeanAStageBeforeIt) {
   const ImageKey image{"docker.io/library/bild:latest", "linux/amd64"};
   EXPECT_THAT(UnresolvedImage(Parse("FROM scratch AS build\nFROM bild\n"), {}, OnAmd64(), image,
@@ -314,6 +325,39 @@ TEST(UnresolvedImageTest, ABaseMayMeanAStageBeforeIt) {
   EXPECT_THAT(UnresolvedImage(Parse("FROM bild\nFROM scratch AS build\nCOPY --from=0 /a /a\n"), {},
                               OnAmd64(), image, absl::UnavailableError("registry")),
               StatusIs(absl::StatusCode::kUnavailable, "Dockerfile:1:1: registry"));
+}
+
+TEST(MakePlanTest, AnErrorOfATriggerNamesItsImageAndText) {
+  const struct {
+    const char* trigger;
+    const char* error;
+  } kCases[] = {
+      {"RNU make", "unknown instruction: RNU"},
+      {"RUN --mount=type=bnd,target=/x y", "did you mean bind?"},
+      {"COPY --chmod=999 a /a", "invalid chmod parameter"},
+  };
+  for (const auto& c : kCases) {
+    ImageConfig config = OneLayer();
+    config.config.on_build = {c.trigger};
+    EXPECT_THAT(
+        PlanOf("# a line\nFROM builder\n", {}, config),
+        StatusIs(
+            absl::StatusCode::kInvalidArgument,
+            AllOf(StartsWith("Dockerfile:2:1: "), HasSubstr(c.error),
+                  EndsWith(absl::StrCat(" (from the image builder: ONBUILD ", c.trigger, ")")))));
+  }
+}
+
+TEST(MakePlanTest, AStepOfATriggerSaysWhereItComesFrom) {
+  ImageConfig config = OneLayer();
+  config.config.on_build = {"ADD https://u:secret@example.com/" + std::string(300, 'x') + " /"};
+  ASSERT_OK_AND_ASSIGN(const Plan plan, PlanOf("FROM builder\nRUN own\n", {}, config));
+  EXPECT_THAT(plan.steps[0].origin,
+              AllOf(StartsWith("from the image builder: ONBUILD ADD https://xxxxx@example.com/x"),
+                    EndsWith("x...")));
+  EXPECT_EQ(plan.steps[1].origin, "");
+  ASSERT_OK_AND_ASSIGN(const Plan of_stage, PlanOf("FROM scratch AS a\nONBUILD RUN t\nFROM a\n"));
+  EXPECT_EQ(of_stage.steps[0].origin, "from the stage a: ONBUILD RUN t");
 }
 
 TEST(MakePlanTest, AnImageThatIsNotResolvedIsFailedPrecondition) {

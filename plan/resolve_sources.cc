@@ -347,9 +347,7 @@ class SourceResolver {
     return "";
   }
 
-  absl::Status Error(absl::string_view message) const {
-    return ErrorAt(step_.position, message, step_.source_line);
-  }
+  absl::Status Error(absl::string_view message) const { return step_.Error(message); }
 
   const PlanStep& step_;
   const SourceRequest& request_;

@@ -133,6 +133,15 @@ TEST_F(LanguageTest, ASecretThatIsRequiredMustBeGiven) {
   EXPECT_THAT(built.err, AllOf(HasSubstr("secret gone: not found"), HasSubstr("Dockerfile:2")));
 }
 
+TEST_F(LanguageTest, AFailingTriggerIsToldWithTheImageThatItComesFrom) {
+  Build("FROM base\nONBUILD RUN echo triggered; exit 3\n", {"-t", "triggers"});
+  const CommandResult built = farm_->Farm(Arguments("# a line\nFROM triggers\n", {}));
+  EXPECT_EQ(built.exit_code, 1);
+  EXPECT_THAT(built.err, AllOf(HasSubstr("Dockerfile:2"), HasSubstr(">>> FROM triggers"),
+                               HasSubstr("exit code: 3 (from the image triggers: ONBUILD RUN echo "
+                                         "triggered; exit 3)")));
+}
+
 TEST_F(LanguageTest, WhatABuildWasNotAllowedIsRefusedWithItsPlace) {
   for (const auto& [flag, entitlement] : {std::pair("--security=insecure", "security.insecure"),
                                           std::pair("--network=host", "network.host")}) {
