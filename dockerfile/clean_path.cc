@@ -2,9 +2,11 @@
 
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 
 namespace farm {
 
@@ -23,6 +25,13 @@ std::string CleanPath(absl::string_view path) {
   }
   if (absolute) return absl::StrCat("/", absl::StrJoin(out, "/"));
   return out.empty() ? "." : absl::StrJoin(out, "/");
+}
+
+bool LeadsOut(absl::string_view path) {
+  while (absl::ConsumePrefix(&path, "/")) {
+  }
+  const std::string clean = CleanPath(path);
+  return clean == ".." || absl::StartsWith(clean, "../");
 }
 
 }  // namespace farm

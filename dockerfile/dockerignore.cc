@@ -1,5 +1,6 @@
 #include "dockerfile/dockerignore.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -20,6 +21,7 @@ absl::StatusOr<DockerIgnore> DockerIgnore::Parse(const std::string& file, absl::
   }
   absl::ConsumePrefix(&text, "\xEF\xBB\xBF");
   DockerIgnore out;
+  out.file_ = file;
   SourcePosition position{.file = file};
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     ++position.line;
@@ -57,6 +59,7 @@ absl::Status DockerIgnore::Add(absl::string_view line, bool rooted,
   if (!glob.ok()) return ErrorAt(position, glob.status().message(), line);
   pattern.glob = *std::move(glob);
   pattern.text = clean;
+  pattern.line = position.line;
   // Not what "**/" says elsewhere: "**b" is each path that ends in b, "ab" included.
   if (absl::StartsWith(clean, "**") && clean.find_first_of("*?[]\\", 2) == std::string::npos) {
     pattern.is_suffix = true;
@@ -97,13 +100,24 @@ DockerIgnore::Verdict DockerIgnore::Judge(absl::string_view path, const Verdict&
   return verdict;
 }
 
-bool DockerIgnore::Ignores(absl::string_view path) const {
+bool DockerIgnore::Ignores(absl::string_view path) const { return JudgeFromRoot(path).ignored; }
+
+std::optional<DockerIgnore::Reason> DockerIgnore::WhyIgnored(absl::string_view path) const {
+  const Verdict verdict = JudgeFromRoot(path);
+  if (!verdict.ignored) return std::nullopt;
+  // The last that matched has decided.
+  const auto last = std::find(verdict.matched.rbegin(), verdict.matched.rend(), true);
+  const Pattern& pattern = patterns_[verdict.matched.rend() - last - 1];
+  return Reason{.position = {.file = file_, .line = pattern.line}, .pattern = pattern.text};
+}
+
+DockerIgnore::Verdict DockerIgnore::JudgeFromRoot(absl::string_view path) const {
   Verdict verdict;
   for (size_t slash = path.find('/'); slash != absl::string_view::npos;
        slash = path.find('/', slash + 1)) {
     verdict = Judge(path.substr(0, slash), verdict);
   }
-  return Judge(path, verdict).ignored;
+  return Judge(path, verdict);
 }
 
 bool DockerIgnore::Pattern::Matches(absl::string_view path, uint64_t& steps) const {

@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,14 @@ class DockerIgnore {
   // Whether `path`, relative and clean, is ignored. Looks at each of its directories anew.
   bool Ignores(absl::string_view path) const;
 
+  // The pattern that decides that a path is ignored.
+  struct Reason {
+    SourcePosition position;  // its line; the file as Parse() was told it
+    std::string pattern;      // as Patterns() has it
+  };
+  // Of `path` as in Ignores(); nullopt if it is not ignored.
+  std::optional<Reason> WhyIgnored(absl::string_view path) const;
+
   // Lines that FromPatterns() reads as these.
   std::vector<std::string> Patterns() const;
 
@@ -69,6 +78,7 @@ class DockerIgnore {
   struct Pattern {
     bool exception = false;
     std::string text;  // Clean, without `!`.
+    int line = 0;
     // The pattern begins with ** and has no other special character: it is a suffix.
     bool is_suffix = false;
     std::string suffix;
@@ -81,6 +91,9 @@ class DockerIgnore {
   // `rooted`: "/a" is "a".
   absl::Status Add(absl::string_view line, bool rooted, const SourcePosition& position);
 
+  Verdict JudgeFromRoot(absl::string_view path) const;
+
+  std::string file_;
   std::vector<Pattern> patterns_;
   bool has_exceptions_ = false;
 };

@@ -199,6 +199,20 @@ TEST(DockerIgnoreTest, FromPatternsHasNoComments) {
   EXPECT_FALSE(ignore.has_exceptions());
 }
 
+TEST(DockerIgnoreTest, TheReasonIsTheLastPatternThatDecides) {
+  ASSERT_OK_AND_ASSIGN(const DockerIgnore ignore,
+                       DockerIgnore::Parse("x.dockerignore", "# all\n*\n!/src\nsrc/**/*.o\n"));
+  const auto why = [&ignore](absl::string_view path) {
+    const auto reason = ignore.WhyIgnored(path);
+    return reason.has_value() ? absl::StrCat(reason->position.ToString(), " ", reason->pattern)
+                              : "";
+  };
+  EXPECT_EQ(why("a"), "x.dockerignore:2 *");
+  EXPECT_EQ(why("a/b/c"), "x.dockerignore:2 *");
+  EXPECT_EQ(why("src/main.c"), "");
+  EXPECT_EQ(why("src/lib/a.o"), "x.dockerignore:4 src/**/*.o");
+}
+
 TEST(DockerIgnoreTest, ADirectoryIsSkippedUnlessAnExceptionMayMatchBeneath) {
   struct SkipCase {
     std::string file;

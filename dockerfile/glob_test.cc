@@ -171,5 +171,14 @@ TEST(CleanPathTest, GivesTheShortestPath) {
   for (const auto& [path, clean] : cases) EXPECT_EQ(CleanPath(path), clean) << path;
 }
 
+TEST(LeadsOutTest, TellsWhetherDotsLeadAboveTheStart) {
+  for (const char* path : {"..", "../a", "/..", "//../a", "a/../..", "./../a", "a/../../b/c"}) {
+    EXPECT_TRUE(LeadsOut(path)) << path;
+  }
+  for (const char* path : {"", "/", "a", "..a", "a/..", "a/b/../..", "/a/../b"}) {
+    EXPECT_FALSE(LeadsOut(path)) << path;
+  }
+}
+
 }  // namespace
 }  // namespace farm

@@ -137,16 +137,14 @@ std::string HistoryOf(const Instruction& instruction, const ExpandedCopy& copy) 
   return absl::StrCat(line, " ", copy.dest, " # buildkit");
 }
 
-std::string RootRelative(absl::string_view path) {
-  return CleanPath(absl::StrCat("/", path)).substr(1);
-}
-
 // A source of --parents: what is before "/./" is not kept.
 void AddWithParents(const std::string& source, SourceRequest& request) {
   const size_t pivot = source.find("/./");
   const bool has_pivot = pivot != std::string::npos;
-  request.patterns.push_back(has_pivot ? RootRelative(source.substr(0, pivot)) : "");
-  request.includes.push_back(RootRelative(has_pivot ? source.substr(pivot + 3) : source));
+  const std::string kept = has_pivot ? source.substr(pivot + 3) : source;
+  AddPattern(has_pivot ? source.substr(0, pivot) : "", request);
+  request.includes.push_back(CleanPath(absl::StrCat("/", kept)).substr(1));
+  if (LeadsOut(kept)) request.lead_out.back() = true;
   request.written.push_back(source);
 }
 
@@ -163,7 +161,7 @@ class SourceGroups {
     }
     SourceRequest& request = groups_.back();
     if (copy_.parents) return AddWithParents(source, request);
-    request.patterns.push_back(RootRelative(source));
+    AddPattern(source, request);
     request.written.push_back(absl::StrCat("/", request.patterns.back()));
   }
 

@@ -147,10 +147,6 @@ class MountLowering {
   std::string ssh_agent;  // the first one's target; "" if there is none
 
  private:
-  static std::string RootRelative(absl::string_view path) {
-    return CleanPath(absl::StrCat("/", path)).substr(1);
-  }
-
   absl::StatusOr<std::string> Target(absl::string_view target) const {
     const std::string& cwd = stage_.image.config.working_dir;
     const std::string path = CleanPath(
@@ -172,7 +168,7 @@ class MountLowering {
       if (source.kind == SourceRef::Kind::kStage) request.stage = source.stage;
       request.from_written = mount.from;
     }
-    request.patterns = {RootRelative(mount.source)};
+    AddPattern(mount.source, request);
     lowered.set_source(static_cast<int32_t>(sources.size()));
     lowered.set_path(request.patterns[0]);
     sources.push_back(std::move(request));
@@ -186,7 +182,7 @@ class MountLowering {
     }
     lowered.set_sharing(SharingOf(mount));
     if (mount.from.empty()) {
-      if (!RootRelative(mount.source).empty()) {
+      if (CleanPath(absl::StrCat("/", mount.source)) != "/") {
         return build_.file.source->Error(position_,
                                          "source of a cache needs from: without it, a new cache is "
                                          "empty");

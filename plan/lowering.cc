@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
+#include "dockerfile/clean_path.h"
 #include "dockerfile/expand.h"
 #include "oci/reference.h"
 #include "plan/platform_proto.h"
@@ -176,6 +177,11 @@ absl::StatusOr<std::string> CanonicalImage(const Dockerfile& file, absl::string_
                                                      "\": ", reference.status().message()));
   }
   return reference->WithDefaultTag().canonical();
+}
+
+void AddPattern(absl::string_view path, SourceRequest& request) {
+  request.patterns.push_back(CleanPath(absl::StrCat("/", path)).substr(1));
+  request.lead_out.push_back(LeadsOut(path));
 }
 
 void CopyContextBase(PlanBuild& build, StageState& stage) {

@@ -166,6 +166,9 @@ absl::StatusOr<FileSystemRef> FileSystemOf(PlanBuild& build, const SourceRef& so
 absl::StatusOr<std::string> CanonicalImage(const Dockerfile& file, absl::string_view image,
                                            const SourcePosition& position);
 
+// Adds what `path` names from the root of the request's file system.
+void AddPattern(absl::string_view path, SourceRequest& request);
+
 // How people are told of a step.
 struct StepText {
   std::string history;

@@ -65,6 +65,8 @@ struct SourceRequest {
   std::string from_written;           // what --from says; "" for the build context
   std::vector<std::string> patterns;  // expanded, relative to the root of `from`
   bool literal = false;               // they are names: no wildcards
+  // For each pattern whether its ".." leads above the root, which it does not leave. Missing: no.
+  std::vector<bool> lead_out;
   // With --parents, one for each pattern: what is copied of the directory that the pattern names,
   // by a path or pattern relative to it.
   std::vector<std::string> includes;

@@ -360,6 +360,17 @@ TEST(MakePlanTest, AStepOfATriggerSaysWhereItComesFrom) {
   EXPECT_EQ(of_stage.steps[0].origin, "from the stage a: ONBUILD RUN t");
 }
 
+TEST(MakePlanTest, SourcesWhoseDotsLeadOutAreKnown) {
+  ASSERT_OK_AND_ASSIGN(
+      const Plan plan,
+      PlanOf("FROM scratch\nARG UP=..\nCOPY a $UP/b c/../../d /x/\n"
+             "COPY --parents a ../b a/./../c /y/\nRUN --mount=source=../e,target=/e z\n"));
+  EXPECT_THAT(plan.steps[0].sources[0].patterns, ElementsAre("a", "b", "d"));
+  EXPECT_THAT(plan.steps[0].sources[0].lead_out, ElementsAre(false, true, true));
+  EXPECT_THAT(plan.steps[1].sources[0].lead_out, ElementsAre(false, true, true));
+  EXPECT_THAT(plan.steps[2].sources[0].lead_out, ElementsAre(true));
+}
+
 TEST(MakePlanTest, AnImageThatIsNotResolvedIsFailedPrecondition) {
   EXPECT_THAT(MakePlan(Parse("FROM alpine\n"), {}, {}),
               StatusIs(absl::StatusCode::kFailedPrecondition));

@@ -2,56 +2,24 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/check.h"
 #include "base/digest_proto.h"
 #include "base/sha256.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
-#include "base/suggestion.h"
-#include "dockerfile/dockerignore.h"
-#include "dockerfile/glob.h"
+#include "plan/source_finder.h"
 
 namespace farm {
 namespace {
 
-std::string JoinPath(absl::string_view directory, absl::string_view name) {
-  return directory.empty() ? std::string(name) : absl::StrCat(directory, "/", name);
-}
-
 absl::string_view BaseName(absl::string_view path) { return path.substr(path.rfind('/') + 1); }
-
-// Where it was looked for: "in the stage build".
-std::string PlaceOf(const SourceRequest& request) {
-  const std::string stage = absl::StrCat("in the stage ", request.from_written);
-  const std::string context = absl::StrCat("in the context ", request.from_written);
-  const bool is_named = !request.from_written.empty();
-  switch (request.from.kind) {
-    case FileSystemRef::Kind::kContext:
-      return is_named ? context : "in the build context";
-    case FileSystemRef::Kind::kBase:
-      return request.stage >= 0 ? stage : absl::StrCat("in the image ", request.from_written);
-    case FileSystemRef::Kind::kStep:
-      return stage;
-    case FileSystemRef::Kind::kRemote:
-      return is_named ? context : "in what was fetched";
-    case FileSystemRef::Kind::kScratch:
-      break;
-  }
-  return absl::StrCat(request.stage >= 0 ? stage : "in scratch", ", which has no files");
-}
-
-// --parents and --exclude have the patterns of .dockerignore: to be ignored is to match.
-using PathPatterns = DockerIgnore;
 
 // What the matching of one step may still cost.
 struct MatchBudget {
@@ -95,29 +63,29 @@ class WalkMatcher {
   std::vector<Judged> judged_;  // The last path and the directories above it, outermost first.
 };
 
-// Finds the patterns of one SourceRequest in the file system that it reads.
+// Resolves one SourceRequest in the file system that it reads.
 class SourceResolver {
  public:
   SourceResolver(const PlanStep& step, int source, const Table& table, MatchBudget& budget)
-      : step_(step),
-        request_(step.sources[source]),
+      : request_(step.sources[source]),
         source_(source),
         table_(table),
+        finder_(step, source, table, /*ignore=*/nullptr),
         budget_(budget) {}
 
   absl::Status AddItems(ResolvedSources& resolved) {
     v1::CopyOperation& operation = *resolved.identity.mutable_copy();
-    ASSIGN_OR_RETURN(excludes_, Patterns(request_.excludes));
+    ASSIGN_OR_RETURN(excludes_, finder_.Parse(request_.excludes));
     for (size_t i = 0; i < request_.patterns.size(); ++i) {
-      const std::string& pattern = request_.patterns[i];
-      const std::string include = i < request_.includes.size() ? request_.includes[i] : "";
-      if (request_.literal || !HasGlob(pattern)) {
-        RETURN_IF_ERROR(AddItem(pattern, include, /*required=*/true, resolved, operation));
+      if (!finder_.IsWildcard(i)) {
+        ASSIGN_OR_RETURN(const std::string path, finder_.FindPattern(i));
+        RETURN_IF_ERROR(AddItem(request_.patterns[i], path, i, resolved, operation));
         continue;
       }
-      ASSIGN_OR_RETURN(const std::vector<std::string> matches, Match(pattern));
+      ASSIGN_OR_RETURN(const std::vector<std::string> matches, Match(i));
       for (const std::string& match : matches) {
-        RETURN_IF_ERROR(AddItem(match, include, /*required=*/false, resolved, operation));
+        ASSIGN_OR_RETURN(const std::string path, finder_.Find(match, i));
+        RETURN_IF_ERROR(AddItem(match, path, i, resolved, operation));
       }
     }
     return absl::OkStatus();
@@ -125,14 +93,7 @@ class SourceResolver {
 
   // A mount's source is one path: no wildcards.
   absl::Status FillMount(v1::RunMount& mount) const {
-    ASSIGN_OR_RETURN(const std::string resolved, Find(request_.patterns[0]));
-    const TableEntry* const entry = table_.Find(resolved);
-    const bool is_file = entry != nullptr && entry->type == EntryType::kFile;
-    if (!table_.IsDirectory(resolved) && (!is_file || mount.kind() == v1::RunMount::KIND_CACHE)) {
-      return Error(absl::StrCat("\"/", request_.patterns[0], "\" is ",
-                                is_file ? "a file; a cache begins with a directory"
-                                        : "neither a file nor a directory: it cannot be mounted"));
-    }
+    ASSIGN_OR_RETURN(const std::string resolved, finder_.FindMount(mount));
     ASSIGN_OR_RETURN(const Digest content, table_.ContentDigest(resolved));
     mount.set_path(resolved);
     *mount.mutable_content() = DigestToProto(content);
@@ -140,23 +101,12 @@ class SourceResolver {
   }
 
  private:
-  // Where `path` leads to, and that it is there.
-  absl::StatusOr<std::string> Find(const std::string& path) const {
-    ASSIGN_OR_RETURN(std::string resolved, FollowSymlinks(path));
-    if (table_.Find(resolved) == nullptr && !table_.IsDirectory(resolved)) {
-      return NotFound(path, resolved);
-    }
-    return resolved;
-  }
-
-  absl::Status AddItem(const std::string& path, const std::string& include, bool required,
+  // `path`, which pattern `pattern` named, leads to `resolved`.
+  absl::Status AddItem(const std::string& path, const std::string& resolved, size_t pattern,
                        ResolvedSources& all, v1::CopyOperation& operation) const {
-    ASSIGN_OR_RETURN(const std::string resolved, Find(path));
+    const std::string include = finder_.Include(pattern);
     const bool is_directory = table_.IsDirectory(resolved);
     if (is_directory && (!include.empty() || !request_.excludes.empty())) {
-      if (required && !include.empty() && !HasGlob(include)) {
-        RETURN_IF_ERROR(Find(JoinPath(path, include)).status());
-      }
       ASSIGN_OR_RETURN(Table selection, Select(resolved, include));
       v1::CopyItem& item = *operation.add_items();
       item.set_source(source_);
@@ -187,18 +137,12 @@ class SourceResolver {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<PathPatterns> Patterns(const std::vector<std::string>& patterns) const {
-    absl::StatusOr<PathPatterns> parsed = PathPatterns::FromPatterns(patterns);
-    if (!parsed.ok()) return Error(parsed.status().message());
-    return parsed;
-  }
-
   // What of `directory` matches `include` ("" is all) and not the excludes, with the directories
   // above it; paths relative to `directory`.
   absl::StatusOr<Table> Select(const std::string& directory, const std::string& include) const {
     std::vector<std::string> includes;
     if (!include.empty()) includes.push_back(include);
-    ASSIGN_OR_RETURN(const PathPatterns included, Patterns(includes));
+    ASSIGN_OR_RETURN(const PathPatterns included, finder_.Parse(includes));
     WalkMatcher is_included(included);
     WalkMatcher is_excluded(excludes_);
     std::vector<TableEntry> selected;
@@ -237,25 +181,11 @@ class SourceResolver {
     return Table::FromEntries(std::move(selected));
   }
 
-  // Components before the first with a wildcard are followed as a path; then the rest must match,
-  // below there, the whole of a name. What matches is not searched further.
-  absl::StatusOr<std::vector<std::string>> Match(const std::string& pattern) const {
-    const std::vector<std::string> components = absl::StrSplit(pattern, '/');
-    size_t wild = 0;
-    while (!HasGlob(components[wild])) ++wild;
-    const auto middle = components.begin() + static_cast<std::ptrdiff_t>(wild);
-    const std::string prefix = absl::StrJoin(components.begin(), middle, "/");
-    const std::string rest = absl::StrJoin(middle, components.end(), "/");
-
-    const absl::StatusOr<GlobPattern> glob = GlobPattern::Parse(rest, {});
-    if (!glob.ok()) {
-      return Error(absl::StrCat("pattern \"", pattern, "\": ", glob.status().message()));
-    }
-    ASSIGN_OR_RETURN(const std::string directory, FollowSymlinks(prefix));
-    if (table_.Find(directory) == nullptr && !table_.IsDirectory(directory)) {
-      return NotFound(prefix, directory);
-    }
-
+  // What is below the directory of a wildcard must match, the whole of a name. What matches is not
+  // searched further.
+  absl::StatusOr<std::vector<std::string>> Match(size_t pattern) const {
+    ASSIGN_OR_RETURN(const SourceFinder::Wildcard wildcard, finder_.FindWildcard(pattern));
+    const std::string& directory = wildcard.directory;
     std::vector<std::string> matches;
     std::string matched;  // A match, while what is below it is passed by.
     for (const TableEntry& entry : table_.Subtree(directory)) {
@@ -264,7 +194,7 @@ class SourceResolver {
       const absl::string_view name =
           absl::string_view(entry.path).substr(directory.empty() ? 0 : directory.size() + 1);
       uint64_t steps = 0;
-      const bool is_match = glob->Matches(name, steps);
+      const bool is_match = wildcard.rest.Matches(name, steps);
       RETURN_IF_ERROR(Spend(steps));
       if (!is_match) continue;
       matches.push_back(entry.path);
@@ -278,86 +208,27 @@ class SourceResolver {
     if (budget_.cancel.cancelled()) return absl::CancelledError("while sources were looked up");
     budget_.steps += steps;
     if (budget_.steps <= budget_.steps_max) return absl::OkStatus();
-    return WithCode(absl::StatusCode::kResourceExhausted,
-                    Error(absl::StrCat("matching the files with wildcards and --exclude takes more "
-                                       "than ",
-                                       budget_.steps_max, " comparisons")));
+    return WithCode(
+        absl::StatusCode::kResourceExhausted,
+        finder_.Error(absl::StrCat("matching the files with wildcards and --exclude takes more "
+                                   "than ",
+                                   budget_.steps_max, " comparisons")));
   }
 
-  // Where `path` leads to. Names that do not exist stay as they are, ".." of the root is the root.
-  absl::StatusOr<std::string> FollowSymlinks(const std::string& path) const {
-    std::deque<std::string> pending = absl::StrSplit(path, '/', absl::SkipEmpty());
-    std::string resolved;
-    int followed = 0;
-    while (!pending.empty()) {
-      const std::string component = std::move(pending.front());
-      pending.pop_front();
-      if (component == ".") continue;
-      if (component == "..") {
-        const size_t slash = resolved.rfind('/');
-        resolved.resize(slash == std::string::npos ? 0 : slash);
-        continue;
-      }
-      std::string next = JoinPath(resolved, component);
-      const TableEntry* entry = table_.Find(next);
-      if (entry == nullptr || entry->type != EntryType::kSymlink) {
-        resolved = std::move(next);
-        continue;
-      }
-      if (++followed > kCopySymlinksMax) {
-        return Error(absl::StrCat("\"/", path, "\": too many symlinks (more than ",
-                                  kCopySymlinksMax, ", probably a loop)"));
-      }
-      if (absl::StartsWith(entry->link_target, "/")) resolved.clear();
-      const std::vector<std::string> target =
-          absl::StrSplit(entry->link_target, '/', absl::SkipEmpty());
-      pending.insert(pending.begin(), target.begin(), target.end());
-    }
-    return resolved;
-  }
-
-  absl::Status NotFound(const std::string& path, const std::string& resolved) const {
-    std::string message = absl::StrCat("\"/", path, "\": not found ", PlaceOf(request_));
-    if (resolved != path) absl::StrAppend(&message, " (a symlink leads to \"/", resolved, "\")");
-    const std::string suggestion = Suggestion(resolved);
-    if (!suggestion.empty()) absl::StrAppend(&message, ", did you mean \"/", suggestion, "\"?");
-    return WithCode(absl::StatusCode::kNotFound, Error(message));
-  }
-
-  // `path` with the first component that is missing replaced by the most alike of its siblings.
-  std::string Suggestion(const std::string& path) const {
-    std::string directory;
-    const std::vector<std::string> components = absl::StrSplit(path, '/', absl::SkipEmpty());
-    for (size_t i = 0; i < components.size(); ++i) {
-      std::string next = JoinPath(directory, components[i]);
-      if (table_.Find(next) != nullptr || table_.IsDirectory(next)) {
-        directory = std::move(next);
-        continue;
-      }
-      std::vector<std::string> siblings;
-      for (const TableEntry* child : table_.Children(directory)) {
-        siblings.emplace_back(child->name());
-      }
-      const std::string closest = ClosestMatch(components[i], siblings);
-      if (closest.empty()) return "";
-      const std::string rest = absl::StrJoin(components.begin() + i + 1, components.end(), "/");
-      return rest.empty() ? JoinPath(directory, closest)
-                          : absl::StrCat(JoinPath(directory, closest), "/", rest);
-    }
-    return "";
-  }
-
-  absl::Status Error(absl::string_view message) const { return step_.Error(message); }
-
-  const PlanStep& step_;
   const SourceRequest& request_;
   const int source_;
   const Table& table_;
+  const SourceFinder finder_;
   MatchBudget& budget_;
   PathPatterns excludes_;
 };
 
 }  // namespace
+
+absl::Status CheckSource(const PlanStep& step, int source, const Table& table,
+                         const DockerIgnore& ignore) {
+  return SourceFinder(step, source, table, &ignore).Check();
+}
 
 absl::StatusOr<ResolvedSources> ResolveSources(const PlanStep& step,
                                                absl::Span<const Table* const> tables,

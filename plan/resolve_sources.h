@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/cancel_token.h"
+#include "dockerfile/dockerignore.h"
 #include "layer/table.h"
 #include "plan/plan.h"
 #include "proto/farm/v1/step.pb.h"
@@ -29,6 +31,13 @@ struct ResolvedSources {
   // runs.
   std::vector<Table> selections;
 };
+
+// Whether source `source` of `step` is in `table`, the merged table of its file system: what can be
+// told without reading it all, so that nobody has to wait for other steps to be told. `ignore` is
+// what the table was made without; the error of a source that it excludes names the line.
+// Errors are those of ResolveSources(), which may then still miss what a wildcard's match links to.
+absl::Status CheckSource(const PlanStep& step, int source, const Table& table,
+                         const DockerIgnore& ignore);
 
 // Resolves wildcards, symlinks and directories of each `step.sources[i]` in `tables[i]`, the merged
 // table of its file system. The order of items is that of the patterns, then of the names matched;

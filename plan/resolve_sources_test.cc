@@ -247,6 +247,73 @@ TEST_F(ResolveSourcesTest, AMissingSourceOfAnotherStageNamesThatStage) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("not found in the image build")));
 }
 
+// ---- CheckSource
+
+class CheckSourceTest : public ResolveSourcesTest {
+ protected:
+  absl::Status Check(std::vector<std::string> patterns) {
+    step_.sources[0].patterns = std::move(patterns);
+    return CheckSource(step_, 0, table_, ignore_);
+  }
+
+  DockerIgnore ignore_;
+};
+
+TEST_F(CheckSourceTest, FindsWhatIsThereAndWhatIsNot) {
+  Fill({Directory("src"), File("src/main.c"), Symlink("dangling", "gone")});
+  EXPECT_OK(Check({"", "src", "src/main.c", "*.rs", "src/*.c"}));
+  for (const char* missing : {"x", "src/x", "x/*.c", "dangling"}) {
+    EXPECT_THAT(Check({"src", missing}), StatusIs(absl::StatusCode::kNotFound)) << missing;
+  }
+  EXPECT_THAT(Check({"src/[a"}), StatusIs(absl::StatusCode::kInvalidArgument));
+  step_.sources[0].includes = {"src/x"};
+  EXPECT_THAT(Check({""}), StatusIs(absl::StatusCode::kNotFound));
+  step_.sources[0].includes = {"src/*.x"};
+  EXPECT_OK(Check({""}));
+}
+
+TEST_F(CheckSourceTest, LooksAtTheMountsOfTheSource) {
+  step_.sources.resize(2);
+  step_.sources[1].patterns = {"missing"};
+  for (int i : {0, 1}) step_.identity.mutable_run()->add_mounts()->set_source(i);
+  EXPECT_OK(Check({"go.mod"}));
+  EXPECT_THAT(CheckSource(step_, 1, table_, ignore_), StatusIs(absl::StatusCode::kNotFound));
+  step_.identity.mutable_run()->mutable_mounts(0)->set_kind(v1::RunMount::KIND_CACHE);
+  EXPECT_THAT(Check({"go.mod"}), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(CheckSourceTest, WhatIsIgnoredIsToldWithItsPattern) {
+  ASSERT_OK_AND_ASSIGN(ignore_, DockerIgnore::Parse(".dockerignore", "a\nsrc/*.o\nscr\n"));
+  EXPECT_THAT(Check({"src/x.o"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       "Dockerfile:3:1: \"/src/x.o\": not found in the build context: "
+                       ".dockerignore:2 excludes it by \"src/*.o\""));
+  EXPECT_THAT(Check({"src/y"}), StatusIs(absl::StatusCode::kNotFound,
+                                         EndsWith("\"/src/y\": not found in the build context")));
+  EXPECT_THAT(Check({"scr/main.c"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       EndsWith("excludes it by \"scr\", did you mean \"/src/main.c\"?")));
+}
+
+TEST_F(CheckSourceTest, DotsThatLeadOutAreToldAsTheReason) {
+  step_.sources[0].lead_out = {false, true};
+  EXPECT_THAT(Check({"x", "go.mod"}),
+              StatusIs(absl::StatusCode::kNotFound, EndsWith("not found in the build context")));
+  EXPECT_THAT(Check({"go.mod", "x"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       EndsWith("\"/x\": not found in the build context, which \"..\" does not "
+                                "leave (name other directories with --build-context "
+                                "NAME=DIRECTORY)")));
+  EXPECT_OK(Check({"go.mod", "go.sum"}));
+  step_.sources[0].from.kind = FileSystemRef::Kind::kStep;
+  step_.sources[0].from_written = "build";
+  EXPECT_THAT(Check({"go.mod", "x"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       EndsWith("in the stage build, which \"..\" does not leave")));
+}
+
+// ----
+
 TEST_F(ResolveSourcesTest, ParentsSelectThePathWithItsDirectories) {
   step_.sources[0].includes = {"src/lib/a.c"};
   EXPECT_THAT(ItemsOf({""}), ElementsAre(""));
