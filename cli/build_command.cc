@@ -366,9 +366,10 @@ class Build {
     if (contexts_.empty() && !files_.context_directory.empty()) {
       LocalContext& context = contexts_.emplace_back();
       context.directory = files_.context_directory;
-      context.ignore = {.text = files_.ignore_text, .ignore = files_.ignore};
+      context.ignore = files_.ignore_file;
       context.is_temporary = files_.unpacked != nullptr;
       context.table = request_.mutable_context_table();
+      Send(context.ignore, *request_.mutable_ignore_file());
     }
     for (const ContextFlag& flag : named_contexts_) {
       const bool is_known =
@@ -380,9 +381,16 @@ class Build {
       context.directory = flag.directory;
       ASSIGN_OR_RETURN(context.ignore, ReadContextIgnore(flag.directory),
                        AsLocalError(_ << "context " << flag.name));
-      context.table = request_.mutable_named_contexts(flag.context.index - 1)->mutable_table();
+      v1::NamedContext& named = *request_.mutable_named_contexts(flag.context.index - 1);
+      context.table = named.mutable_table();
+      Send(context.ignore, *named.mutable_ignore_file());
     }
     return absl::OkStatus();
+  }
+
+  static void Send(const IgnoreFile& file, v1::IgnoreFile& sent) {
+    sent.set_name(file.name);
+    sent.set_text(file.text);
   }
 
   absl::Status OpenSshAgents() {

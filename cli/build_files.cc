@@ -28,6 +28,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kTarHeaderBytes = 512;
+constexpr char kDockerignore[] = ".dockerignore";
 
 // A name in the directory of `path` that differs in the case of letters only, or the name that
 // other tools use.
@@ -129,6 +130,12 @@ absl::StatusOr<std::shared_ptr<ScopedTemporary>> Unpack(ByteSource& archive) {
   return temporary;
 }
 
+absl::StatusOr<IgnoreFile> ParseIgnoreFile(const std::string& name, std::string text) {
+  IgnoreFile file{.name = name, .text = std::move(text), .ignore = {}};
+  ASSIGN_OR_RETURN(file.ignore, DockerIgnore::Parse(name, file.text));
+  return file;
+}
+
 // With `front`, which was read from `standard_input` already.
 absl::StatusOr<BuildFiles> ReadTarContext(absl::string_view front, const std::string& file,
                                           ByteSource& standard_input) {
@@ -150,29 +157,20 @@ absl::StatusOr<BuildFiles> ReadTarContext(absl::string_view front, const std::st
   RETURN_IF_ERROR(text.status()) << "failed to read dockerfile";
   files.dockerfile = *std::move(text);
   for (const std::string& name :
-       {files.dockerfile_name + ".dockerignore", std::string(".dockerignore")}) {
+       {files.dockerfile_name + kDockerignore, std::string(kDockerignore)}) {
     absl::StatusOr<std::string> ignore = ReadBeneath(directory.get(), name, kDockerignoreBytesMax);
     if (absl::IsNotFound(ignore.status())) continue;
     RETURN_IF_ERROR(ignore.status());
-    files.ignore_text = *std::move(ignore);
-    ASSIGN_OR_RETURN(files.ignore, DockerIgnore::Parse(name, files.ignore_text));
+    ASSIGN_OR_RETURN(files.ignore_file, ParseIgnoreFile(name, *std::move(ignore)));
     break;
   }
   return files;
 }
 
-absl::Status ReadIgnoreFile(const std::string& path, const std::string& name, BuildFiles& files) {
-  absl::StatusOr<std::string> text = ReadFile(path, kDockerignoreBytesMax);
-  RETURN_IF_ERROR(text.status());
-  files.ignore_text = *std::move(text);
-  ASSIGN_OR_RETURN(files.ignore, DockerIgnore::Parse(name, files.ignore_text));
-  return absl::OkStatus();
-}
-
-absl::Status ReadSharedIgnoreFile(const std::string& context, BuildFiles& files) {
-  const absl::Status status =
-      ReadIgnoreFile((fs::path(context) / ".dockerignore").string(), ".dockerignore", files);
-  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+// NOT_FOUND if there is none.
+absl::StatusOr<IgnoreFile> ReadIgnoreFile(const std::string& path, const std::string& name) {
+  ASSIGN_OR_RETURN(std::string text, ReadFile(path, kDockerignoreBytesMax));
+  return ParseIgnoreFile(name, std::move(text));
 }
 
 // The URL that `context` is, unless there is such a directory.
@@ -245,21 +243,22 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
     }
     RETURN_IF_ERROR(text.status()) << "failed to read dockerfile";
     files.dockerfile = *std::move(text);
-    const absl::Status own = ReadIgnoreFile(path.string() + ".dockerignore",
-                                            files.dockerfile_name + ".dockerignore", files);
-    if (!absl::IsNotFound(own)) {
-      RETURN_IF_ERROR(own);
+    absl::StatusOr<IgnoreFile> own =
+        ReadIgnoreFile(path.string() + kDockerignore, files.dockerfile_name + kDockerignore);
+    if (!absl::IsNotFound(own.status())) {
+      ASSIGN_OR_RETURN(files.ignore_file, std::move(own));
       return files;
     }
   }
-  RETURN_IF_ERROR(ReadSharedIgnoreFile(context, files));
+  ASSIGN_OR_RETURN(files.ignore_file, ReadContextIgnore(context));
   return files;
 }
 
 absl::StatusOr<IgnoreFile> ReadContextIgnore(const std::string& context) {
-  BuildFiles files;
-  RETURN_IF_ERROR(ReadSharedIgnoreFile(context, files));
-  return IgnoreFile{.text = std::move(files.ignore_text), .ignore = std::move(files.ignore)};
+  absl::StatusOr<IgnoreFile> file =
+      ReadIgnoreFile((fs::path(context) / kDockerignore).string(), kDockerignore);
+  if (absl::IsNotFound(file.status())) return IgnoreFile();
+  return file;
 }
 
 absl::Status CheckContextDirectory(const std::string& context) {

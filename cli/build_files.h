@@ -11,6 +11,12 @@
 
 namespace farm {
 
+struct IgnoreFile {
+  std::string name;  // for messages
+  std::string text;  // "" if there is none
+  DockerIgnore ignore;
+};
+
 // What a build reads besides its context's files.
 struct BuildFiles {
   std::string context_directory;  // "" for a build without context, or with one from a URL
@@ -22,8 +28,7 @@ struct BuildFiles {
   std::shared_ptr<ScopedTemporary> unpacked;
   std::string dockerfile_name;  // as the person named it, for messages
   std::string dockerfile;       // "" if it is in a context from a URL
-  std::string ignore_text;
-  DockerIgnore ignore;
+  IgnoreFile ignore_file;
 };
 
 // Finds the Dockerfile, which may lie outside of the context, and the ignore file: that of the
@@ -46,11 +51,6 @@ absl::Status CheckContextDirectory(const std::string& context);
 
 // UNIMPLEMENTED if `files` has no Dockerfile to look at, since it is in a context from a URL.
 absl::Status CheckDockerfileIsHere(const BuildFiles& files);
-
-struct IgnoreFile {
-  std::string text;  // "" if there is none
-  DockerIgnore ignore;
-};
 
 // The .dockerignore of the directory `context`; ignores nothing if there is none. INVALID_ARGUMENT,
 // with position.

@@ -117,6 +117,16 @@ TEST_F(BuildCommandTest, FlagsBecomeTheRequest) {
   EXPECT_EQ(request.exports(0).kind(), v1::Export::KIND_IMAGE);
 }
 
+TEST_F(BuildCommandTest, TheIgnoreFileIsSentForMessages) {
+  Write("Dockerfile", "FROM scratch\n");
+  Write(".dockerignore", "# none\n*.o\n");
+  farm_.starts = {Success()};
+  EXPECT_EQ(Build({}), kExitDone) << err_.str();
+  ASSERT_THAT(*requests_, SizeIs(1));
+  EXPECT_EQ(requests_->front().ignore_file().name(), ".dockerignore");
+  EXPECT_EQ(requests_->front().ignore_file().text(), "# none\n*.o\n");
+}
+
 TEST_F(BuildCommandTest, SourceDateEpochOfTheEnvironmentIsABuildArgument) {
   Write("Dockerfile", "FROM scratch\n");
   farm_.starts = {Success()};

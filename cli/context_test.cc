@@ -442,7 +442,9 @@ TEST_F(BuildFilesTest, TheDefaultIsDockerfileInTheContext) {
   ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read());
   EXPECT_EQ(files.dockerfile, "FROM a");
   EXPECT_EQ(files.dockerfile_name, "Dockerfile");
-  EXPECT_TRUE(files.ignore.Ignores("b"));
+  EXPECT_TRUE(files.ignore_file.ignore.Ignores("b"));
+  EXPECT_EQ(files.ignore_file.name, ".dockerignore");
+  EXPECT_EQ(files.ignore_file.text, "b");
 }
 
 TEST_F(BuildFilesTest, TheDockerfilesOwnIgnoreFileComesFirst) {
@@ -450,8 +452,9 @@ TEST_F(BuildFilesTest, TheDockerfilesOwnIgnoreFileComesFirst) {
   Write("x/app.Dockerfile.dockerignore", "own");
   Write(".dockerignore", "shared");
   ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read((context_ / "x/app.Dockerfile").string()));
-  EXPECT_TRUE(files.ignore.Ignores("own"));
-  EXPECT_FALSE(files.ignore.Ignores("shared"));
+  EXPECT_EQ(files.ignore_file.name, (context_ / "x/app.Dockerfile.dockerignore").string());
+  EXPECT_TRUE(files.ignore_file.ignore.Ignores("own"));
+  EXPECT_FALSE(files.ignore_file.ignore.Ignores("shared"));
 }
 
 TEST_F(BuildFilesTest, ADockerfileMayLieOutsideOfTheContext) {
@@ -464,7 +467,7 @@ TEST_F(BuildFilesTest, DashTakesTheDockerfileFromStandardInput) {
   Write(".dockerignore", "x");
   ASSERT_OK_AND_ASSIGN(const BuildFiles files, Read("-", "FROM c"));
   EXPECT_EQ(files.dockerfile, "FROM c");
-  EXPECT_TRUE(files.ignore.Ignores("x"));
+  EXPECT_TRUE(files.ignore_file.ignore.Ignores("x"));
 }
 
 TEST_F(BuildFilesTest, AMissingDockerfileIsTheErrorOfDockerWithASuggestion) {
@@ -583,8 +586,8 @@ TEST_F(TarContextTest, TheDockerfileMayLieBelowAndHasItsIgnoreFile) {
                                                           .File(".dockerignore", "shared")
                                                           .Build(),
                                                       "d/Dockerfile"));
-  EXPECT_TRUE(files.ignore.Ignores("own"));
-  EXPECT_FALSE(files.ignore.Ignores("shared"));
+  EXPECT_TRUE(files.ignore_file.ignore.Ignores("own"));
+  EXPECT_FALSE(files.ignore_file.ignore.Ignores("shared"));
 }
 
 TEST_F(TarContextTest, LinksInItLeadNowhereElse) {

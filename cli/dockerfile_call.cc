@@ -136,8 +136,9 @@ int Check(const DockerfileCall& call, const BuildFiles& files, const PlanOptions
   absl::Status error = file.status();
   LintResult result;
   if (file.ok()) {
-    absl::StatusOr<LintResult> lint = LintForPlan(
-        *file, {}, options, {.ignore = &files.ignore, .target_only = !options.target.empty()});
+    absl::StatusOr<LintResult> lint =
+        LintForPlan(*file, {}, options,
+                    {.ignore = &files.ignore_file.ignore, .target_only = !options.target.empty()});
     error = lint.status();
     if (lint.ok()) result = *std::move(lint);
     if (error.ok()) error = Validate(*file, options);

@@ -94,6 +94,7 @@ TEST_F(NamedContextBuildTest, OnlyThoseThatAreReadAreSentWithoutWhatTheyIgnore) 
   ASSERT_THAT(request.named_contexts(), SizeIs(2));
   EXPECT_EQ(request.named_contexts(0).name(), "one");
   EXPECT_NE(request.named_contexts(0).table().hash(), "");
+  EXPECT_EQ(request.named_contexts(0).ignore_file().name(), ".dockerignore");
   EXPECT_TRUE(request.named_contexts(1).has_table());
   EXPECT_EQ(request.named_contexts(1).table().hash(), "");
   const Digest table = *DigestFromProto(request.named_contexts(0).table());

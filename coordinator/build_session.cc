@@ -412,7 +412,7 @@ void BuildSession::OnPrepared(Prepared prepared) {
   if (!prepared.lint_status.ok()) return Fail(prepared.lint_status);
   AddRemoteSteps();
   AddPlanSteps();
-  StartSteps();
+  CheckSources(ContextsHere(), [this] { StartSteps(); });
 }
 
 void BuildSession::StartSteps() {
@@ -474,6 +474,21 @@ std::optional<Digest> BuildSession::ContextTable(FileSystemRef file_system) cons
   return sent.ok() ? *sent : std::nullopt;
 }
 
+BuildSession::Tables BuildSession::TablesOf(FileSystemRef file_system) const {
+  if (const std::optional<Digest> sent = ContextTable(file_system); sent.has_value()) {
+    return {.digests = {*sent}, .is_complete = true};
+  }
+  Tables tables;
+  for (int index : LayersOf(file_system)) tables.digests.push_back(TableOf(index));
+  return tables;
+}
+
+absl::StatusOr<std::shared_ptr<const Table>> BuildSession::Load(FarmContext& farm,
+                                                                const Tables& tables) {
+  if (tables.is_complete) return farm.tables.Get(tables.digests[0]);
+  return farm.tables.Merged(tables.digests);
+}
+
 std::vector<int> BuildSession::LayersOf(FileSystemRef file_system) const {
   if (file_system.kind == FileSystemRef::Kind::kRemote) {
     return {remotes_[static_cast<size_t>(file_system.index)].layer};
@@ -518,35 +533,20 @@ void BuildSession::MakeKey(int index) {
     if (!open() || generation != generation_) return;
     if (!status.ok()) return OnStepError(index, status);
     const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
-    std::vector<std::vector<Digest>> tables;  // of each source; a context has one
-    std::vector<bool> is_context;             // of each source
-    for (const SourceRequest& request : step.sources) {
-      std::vector<Digest>& of_source = tables.emplace_back();
-      const std::optional<Digest> table = ContextTable(request.from);
-      is_context.push_back(table.has_value());
-      if (table.has_value()) of_source.push_back(*table);
-      for (int layer_index : LayersOf(request.from)) {
-        of_source.push_back(*DigestFromProto(layer(layer_index).ref.table()));
-      }
-    }
+    std::vector<Tables> tables;  // of each source
+    for (const SourceRequest& request : step.sources) tables.push_back(TablesOf(request.from));
     Blocking(
         [&farm = farm_, plan = plan_, index, domain = domain(), tables = std::move(tables),
-         is_context = std::move(is_context), parent = RootChainIdOf(step),
-         aliases = AliasesOf(request_, step), cancel = cancel_, lookup = !request_.no_cache(),
-         explain = request_.explain()]() -> absl::StatusOr<Keyed> {
+         parent = RootChainIdOf(step), aliases = AliasesOf(request_, step), cancel = cancel_,
+         lookup = !request_.no_cache(), explain = request_.explain()]() -> absl::StatusOr<Keyed> {
           const PlanStep& step = plan->steps[static_cast<size_t>(index)];
           Keyed keyed{.identity = step.identity};
           std::vector<Table> selections;
           if (!step.sources.empty() || !step.inline_files.empty()) {
             std::vector<std::shared_ptr<const Table>> held;
             std::vector<const Table*> sources;
-            for (size_t i = 0; i < tables.size(); ++i) {
-              // A context's table is complete, a layer's may lack directories.
-              if (is_context[i]) {
-                ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Get(tables[i][0]));
-              } else {
-                ASSIGN_OR_RETURN(held.emplace_back(), farm.tables.Merged(tables[i]));
-              }
+            for (const Tables& of_source : tables) {
+              ASSIGN_OR_RETURN(held.emplace_back(), Load(farm, of_source));
               sources.push_back(held.back().get());
             }
             ASSIGN_OR_RETURN(ResolvedSources resolved, ResolveSources(step, sources, *cancel));

@@ -64,7 +64,7 @@ class BuildSession final : public ExportSession {
     int read_step = 0;
     int ignore_step = 0;
     bool was_read = false;            // the Dockerfile is in request_
-    std::vector<std::string> ignore;  // patterns of its .dockerignore
+    std::vector<std::string> ignore;  // patterns of its ignore file, which is in request_, too
     int layer = -1;                   // what steps copy from; -1: not here, or a lone Dockerfile
     std::optional<Digest> content;    // of that layer when it came first
   };
@@ -104,6 +104,11 @@ class BuildSession final : public ExportSession {
   void Restart();
   // Begins with the plan's steps, once all that precedes them is known (again).
   void StartSteps();
+
+  // In build_session_check.cc: that what the plan's steps read of `here`, file systems whose files
+  // have come, is in them; then `then`. A missing source ends the build before others have run.
+  void CheckSources(const std::vector<FileSystemRef>& here, std::function<void()> then);
+  std::vector<FileSystemRef> ContextsHere() const;
 
   // In build_session_context.cc: a context from a URL, until it is a layer. Each leads to the next;
   // FetchContext() is called again after a restart.
@@ -146,6 +151,13 @@ class BuildSession final : public ExportSession {
   const PlanStep* ReaderOf(int index) const;
   bool HasRemotesOf(const PlanStep& step) const;
 
+  // The tables that make up a file system that is here.
+  struct Tables {
+    std::vector<Digest> digests;
+    bool is_complete = false;  // one, with all directories; those of layers may lack some
+  };
+  Tables TablesOf(FileSystemRef file_system) const;
+  static absl::StatusOr<std::shared_ptr<const Table>> Load(FarmContext& farm, const Tables& tables);
   // Of a context that the client has sent; nullopt for all else.
   std::optional<Digest> ContextTable(FileSystemRef file_system) const;
   std::vector<int> LayersOf(FileSystemRef file_system) const;

@@ -158,6 +158,8 @@ void BuildSession::OnDockerfileRead(int tree, const ContextDockerfile& read) {
   const absl::StatusOr<DockerIgnore> ignore = DockerIgnore::Parse(read.ignore_name, read.ignore);
   if (!ignore.ok()) return Fail(ignore.status());
   context_->ignore = ignore->Patterns();
+  request_.mutable_ignore_file()->set_name(read.ignore_name);
+  request_.mutable_ignore_file()->set_text(read.ignore);
   context_->was_read = true;
   IgnoreFiles(tree);
 }

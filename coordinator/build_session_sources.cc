@@ -191,7 +191,9 @@ void BuildSession::FetchGit(int index, const v1::GitCommit& commit) {
 void BuildSession::OnRemoteFetched(int index, const v1::StepResult& result) {
   const int layer = AddLayer(MadeLayer(result));
   RemoteOf(index).layer = layer;
-  if (index != kContextRemote) return Advance();
+  if (index != kContextRemote) {
+    return CheckSources({{FileSystemRef::Kind::kRemote, index}}, [this] { Advance(); });
+  }
   if (SourceOf(index).kind == RemoteSource::Kind::kHttp) return UnpackContext();
   ReadDockerfile(layer);
 }

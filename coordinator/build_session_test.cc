@@ -560,6 +560,34 @@ TEST_F(BuildSessionTest, AMissingSourceIsAnErrorWithItsPlace) {
   EXPECT_THAT(done.error().message(), HasSubstr("nothing"));
 }
 
+TEST_F(BuildSessionTest, AMissingSourceIsToldBeforeAnythingRuns) {
+  SetContext({File("a", "1")});
+  for (const char* line : {"COPY --exclude=x nothing /x", "ADD nothing https://example.com/f /x/",
+                           "RUN --mount=source=nothing,target=/x two"}) {
+    const v1::BuildFinished done =
+        Build(absl::StrCat("FROM scratch AS a\nRUN one\nFROM a\nCOPY a /a\n", line, "\n"));
+    EXPECT_EQ(done.error().line(), 5) << line;
+    EXPECT_THAT(done.error().message(), HasSubstr("\"/nothing\": not found")) << line;
+    EXPECT_NE(done.failed_step(), 0) << line;
+    EXPECT_THAT(worker_.ran, IsEmpty()) << line;
+  }
+}
+
+TEST_F(BuildSessionTest, AStageThatTheTargetDoesNotNeedMayMissItsSource) {
+  SetContext({File("a", "1")});
+  EXPECT_FALSE(Build("FROM scratch\nCOPY nothing /x\nFROM scratch\nCOPY a /a\n").has_error());
+}
+
+TEST_F(BuildSessionTest, AMissingSourceIsToldWithThePatternThatExcludesIt) {
+  SetContext({File("a", "1")});
+  v1::StartBuildRequest request = Request("FROM scratch\nCOPY key /key\n");
+  request.mutable_ignore_file()->set_name("app.dockerignore");
+  request.mutable_ignore_file()->set_text("b\nk*\n");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("app.dockerignore:2 excludes it"));
+  request.mutable_ignore_file()->set_text("[");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("app.dockerignore:1"));
+}
+
 TEST_F(BuildSessionTest, AUrlIsAskedForAtEachBuildAndItsFileIsCopiedOnlyIfItChanged) {
   const std::string url = "https://example.com/file";
   worker_.files[url] = "one";
@@ -813,9 +841,16 @@ TEST_F(UrlContextTest, WhatItsIgnoreFileNamesIsNotThere) {
   v1::StartBuildRequest request = UrlRequest("https://example.com/r.git#main");
   request.set_no_cache(true);
   EXPECT_THAT(Build(request).error().message(),
-              AllOf(HasSubstr("Dockerfile:2"), HasSubstr("not found")));
+              AllOf(HasSubstr("Dockerfile:2"), HasSubstr("not found"),
+                    HasSubstr(".dockerignore:1 excludes it by \"k*\"")));
   worker_.texts["Dockerfile"] = "FROM scratch\nCOPY file /f\n";
   EXPECT_FALSE(Build(request).has_error());
+}
+
+TEST_F(UrlContextTest, WhatIsMissingInItIsToldBeforeAnyStepRuns) {
+  SetTree('1', "FROM scratch\nRUN one\nCOPY nothing /f\n", "one");
+  EXPECT_EQ(BuildMain().error().line(), 3);
+  EXPECT_THAT(worker_.ran, ElementsAre("RESOLVE main", "CHECKOUT " + first_, "COPY /"));
 }
 
 TEST_F(UrlContextTest, ADockerfileFromElsewhereGoesBeforeItsOwn) {
@@ -925,6 +960,29 @@ TEST_F(NamedContextTest, FilesThatAreNeededButWereNotSentAreAskedFor) {
   const v1::BuildFinished done = Build(request);
   EXPECT_EQ(done.error().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(done.error().message(), HasSubstr("context a"));
+}
+
+TEST_F(NamedContextTest, WhatIsMissingIsToldBeforeAnythingRuns) {
+  v1::StartBuildRequest request =
+      Request("FROM scratch AS a\nRUN one\nFROM a\nCOPY --from=c f g /d/\n");
+  AddFiles("c", "text", request);
+  request.mutable_named_contexts(0)->mutable_ignore_file()->set_name(".dockerignore");
+  request.mutable_named_contexts(0)->mutable_ignore_file()->set_text("g");
+  EXPECT_THAT(Build(request).error().message(),
+              HasSubstr("\"/g\": not found in the context c: .dockerignore:1 excludes it"));
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(NamedContextTest, WhatAUrlLacksIsToldOnceItHasCome) {
+  const std::string url = "https://example.com/file";
+  v1::StartBuildRequest request =
+      Request("FROM scratch AS a\nRUN one\nRUN two\nRUN three\nFROM a\nCOPY --from=c nothing /x\n");
+  v1::NamedContext& context = *request.add_named_contexts();
+  context.set_name("c");
+  context.set_url(url);
+  const v1::BuildFinished done = Build(request);
+  EXPECT_EQ(done.error().line(), 6);
+  EXPECT_THAT(worker_.ran, Not(Contains("three")));
 }
 
 TEST_F(NamedContextTest, AUrlIsFetchedOnlyIfItIsRead) {

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -67,6 +68,29 @@ class ContextsTest : public testing::Test {
   SourceServer server_;
 };
 LocalFarmUnderTest* ContextsTest::farm_ = nullptr;
+
+// ---- what is missing
+
+TEST_F(ContextsTest, AMissingSourceIsToldBeforeAnythingRuns) {
+  scratch_.Write("c/key", "secret");
+  scratch_.Write("c/main.c", "main");
+  scratch_.Write("c/.dockerignore", "# not for images\nk*\n");
+  scratch_.Write("above", "not of the context");
+  const std::pair<const char*, const char*> cases[] = {
+      {"key", ".dockerignore:2 excludes it by"},
+      {"mian.c", "did you mean"},
+      {"../above", "does not leave"},
+  };
+  for (const auto& [source, reason] : cases) {
+    scratch_.Write("c/Dockerfile",
+                   absl::StrCat("FROM base\nRUN echo long\nCOPY ", source, " /x\n"));
+    const CommandResult built = Build(scratch_ / "c");
+    EXPECT_EQ(built.exit_code, 1) << source;
+    EXPECT_THAT(built.err, AllOf(HasSubstr("Dockerfile:3:1"), HasSubstr("not found"),
+                                 HasSubstr(reason), Not(HasSubstr("OUTCOME_CANCELLED"))));
+    EXPECT_THAT(Ran(built), IsEmpty()) << source;
+  }
+}
 
 // ---- git
 
