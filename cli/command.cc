@@ -42,6 +42,16 @@ bool IsLoopback(const std::string& farm) {
   return address.ok() && address->reach == Address::Reach::kLoopback;
 }
 
+// Its worker would find out, too, but it says so in terms of system calls.
+absl::Status CheckMayStart(LocalFarm& local) {
+  if (geteuid() == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<FarmClient> running, local.IfRunning());
+  if (running != nullptr) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      "the local farm needs root, for namespaces and overlay mounts: run the command with sudo, or "
+      "name another farm by --farm");
+}
+
 }  // namespace
 
 CommandContext::CommandContext(GlobalOptions global, std::ostream& out, std::ostream& err,
@@ -91,20 +101,6 @@ absl::StatusOr<std::unique_ptr<LocalFarm>> CommandContext::MakeLocalFarm() {
       [](const std::string& address) { return ConnectFarm(address, v1::TlsClientConfig(), ""); },
       [this](absl::string_view line) { Note(line); });
 }
-
-namespace {
-
-// Its worker would find out, too, but it says so in terms of system calls.
-absl::Status CheckMayStart(LocalFarm& local) {
-  if (geteuid() == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::unique_ptr<FarmClient> running, local.IfRunning());
-  if (running != nullptr) return absl::OkStatus();
-  return absl::PermissionDeniedError(
-      "the local farm needs root, for namespaces and overlay mounts: run the command with sudo, or "
-      "name another farm by --farm");
-}
-
-}  // namespace
 
 absl::StatusOr<FarmClient*> CommandContext::Farm() {
   if (client_ != nullptr) return client_.get();
