@@ -61,6 +61,11 @@ absl::Status NoDockerfile(const fs::path& path, const std::string& named,
   return absl::NotFoundError(message);
 }
 
+bool IsMissing(const fs::path& path) {
+  std::error_code error;
+  return fs::symlink_status(path, error).type() == fs::file_type::not_found;
+}
+
 absl::StatusOr<std::string> ReadText(ByteSource& source) {
   StringSink sink(kDockerfileBytesMax);
   RETURN_IF_ERROR(CopyBytes(source, sink).status()) << "standard input";
@@ -149,6 +154,11 @@ absl::StatusOr<BuildFiles> ReadTarContext(absl::string_view front, const std::st
   files.dockerfile_name = file.empty() ? "Dockerfile" : file;
   absl::StatusOr<std::string> text =
       ReadBeneath(directory.get(), files.dockerfile_name, kDockerfileBytesMax);
+  if (const std::string lower = LowerCaseDockerfile(files.dockerfile_name);
+      absl::IsNotFound(text.status()) && !lower.empty()) {
+    text = ReadBeneath(directory.get(), lower, kDockerfileBytesMax);
+    if (!absl::IsNotFound(text.status())) files.dockerfile_name = lower;
+  }
   if (absl::IsNotFound(text.status())) {
     return absl::NotFoundError(absl::StrCat("failed to read dockerfile: open ",
                                             files.dockerfile_name,
@@ -235,8 +245,13 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
     files.dockerfile_name = "Dockerfile";
     ASSIGN_OR_RETURN(files.dockerfile, ReadText(standard_input));
   } else {
-    const fs::path path = file.empty() ? fs::path(context) / "Dockerfile" : fs::path(file);
     files.dockerfile_name = file.empty() ? "Dockerfile" : file;
+    fs::path path = file.empty() ? fs::path(context) / "Dockerfile" : fs::path(file);
+    if (const std::string lower = LowerCaseDockerfile(path.string());
+        !lower.empty() && IsMissing(path) && !IsMissing(lower)) {
+      path = lower;
+      files.dockerfile_name = LowerCaseDockerfile(files.dockerfile_name);
+    }
     absl::StatusOr<std::string> text = ReadFile(path, kDockerfileBytesMax);
     if (absl::IsNotFound(text.status())) {
       return NoDockerfile(path, files.dockerfile_name, context);

@@ -38,7 +38,8 @@ struct BuildFiles {
 // zstd, bzip2 or xz), which is unpacked under $TMPDIR, else /var/tmp, or a Dockerfile, and then
 // there is no context; what is no directory may be a URL, which is not asked here. `file`: -f; ""
 // is Dockerfile in the context, "-" is `standard_input`. In a tar it is a path within, and links
-// lead nowhere else; with a URL, too, unless it is absolute.
+// lead nowhere else; with a URL, too, unless it is absolute. Where there is no Dockerfile, the
+// dockerfile beside it is taken.
 //   NOT_FOUND         no such context or Dockerfile, in docker's words; says what may be meant
 //   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file, a URL of a kind
 //                     that is not fetched

@@ -474,8 +474,27 @@ TEST_F(BuildFilesTest, AMissingDockerfileIsTheErrorOfDockerWithASuggestion) {
   EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kNotFound,
                                HasSubstr("failed to read dockerfile: open Dockerfile: no such file "
                                          "or directory")));
-  Write("dockerfile", "FROM a");
+  Write("DockerFile", "FROM a");
   EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("use -f ")));
+}
+
+TEST_F(BuildFilesTest, WithoutADockerfileThatOfLowerCaseIsTaken) {
+  Write("dockerfile", "FROM lower");
+  Write("dockerfile.dockerignore", "own");
+  ASSERT_OK_AND_ASSIGN(BuildFiles files, Read());
+  EXPECT_EQ(files.dockerfile, "FROM lower");
+  EXPECT_EQ(files.dockerfile_name, "dockerfile");
+  EXPECT_TRUE(files.ignore.Ignores("own"));
+  ASSERT_OK_AND_ASSIGN(files, Read((context_ / "Dockerfile").string()));
+  EXPECT_EQ(files.dockerfile_name, (context_ / "dockerfile").string());
+  Write("Dockerfile", "FROM upper");
+  ASSERT_OK_AND_ASSIGN(files, Read());
+  EXPECT_EQ(files.dockerfile, "FROM upper");
+}
+
+TEST_F(BuildFilesTest, NoOtherNameIsTakenInLowerCase) {
+  Write("app", "FROM a");
+  EXPECT_THAT(Read((context_ / "App").string()), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(BuildFilesTest, FIsRelativeToTheCurrentDirectory) {
@@ -605,6 +624,13 @@ TEST_F(TarContextTest, LinksInItLeadNowhereElse) {
 TEST_F(TarContextTest, WithoutADockerfileItIsAnErrorThatNamesIt) {
   EXPECT_THAT(Unpack(TarBuilder().File("x", "y").Build(), "other"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("open other:")));
+}
+
+TEST_F(TarContextTest, WithoutADockerfileThatOfLowerCaseIsTaken) {
+  ASSERT_OK_AND_ASSIGN(const BuildFiles files,
+                       Unpack(TarBuilder().File("dockerfile", "FROM lower").Build()));
+  EXPECT_EQ(files.dockerfile, "FROM lower");
+  EXPECT_EQ(files.dockerfile_name, "dockerfile");
 }
 
 TEST_F(TarContextTest, WhatIsNoTarIsADockerfile) {

@@ -97,7 +97,12 @@ absl::StatusOr<DockerfilePaths> FindDockerfile(const Table& tree, const std::str
   DockerfilePaths paths;
   if (!dockerfile.empty()) {
     paths.dockerfile = RootRelative(dockerfile);
-    const absl::StatusOr<const TableEntry*> file = FindFile(tree, paths.dockerfile, cancel);
+    absl::StatusOr<const TableEntry*> file = FindFile(tree, paths.dockerfile, cancel);
+    if (const std::string lower = LowerCaseDockerfile(paths.dockerfile);
+        absl::IsNotFound(file.status()) && !lower.empty()) {
+      file = FindFile(tree, lower, cancel);
+      paths.dockerfile = lower;
+    }
     if (absl::IsNotFound(file.status())) return NoDockerfile(tree, dockerfile);
     RETURN_IF_ERROR(file.status()) << "failed to read dockerfile";
     RETURN_IF_ERROR(CheckSize(**file, dockerfile, kDockerfileBytesMax));

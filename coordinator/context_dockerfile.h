@@ -31,8 +31,8 @@ struct ContextDockerfile {
 SourceRequest FileInTree(absl::string_view path);
 
 // Looks for a Dockerfile at `dockerfile` in `tree`, and for its ignore file: that of the Dockerfile
-// before the tree's own. Symlinks are followed within the tree. `dockerfile` "" asks for the ignore
-// file alone.
+// before the tree's own. Where there is no Dockerfile, the dockerfile beside it is taken. Symlinks
+// are followed within the tree. `dockerfile` "" asks for the ignore file alone.
 //   NOT_FOUND         no such Dockerfile, in docker's words; says which may be meant
 //   INVALID_ARGUMENT  it is no file, or has more than kDockerfileBytesMax; the ignore file is none,
 //                     or has more than kDockerignoreBytesMax

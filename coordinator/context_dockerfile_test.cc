@@ -69,6 +69,16 @@ TEST_F(FindDockerfileTest, AMissingOneIsNamedWithTheOneThatMayBeMeant) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("open ../x:")));
 }
 
+TEST_F(FindDockerfileTest, WithoutADockerfileThatOfLowerCaseIsTaken) {
+  ASSERT_OK_AND_ASSIGN(DockerfilePaths paths,
+                       Find(Files({"a/dockerfile", "a/dockerfile.dockerignore"}), "a/Dockerfile"));
+  EXPECT_EQ(paths.dockerfile, "a/dockerfile");
+  EXPECT_EQ(paths.ignore, "a/dockerfile.dockerignore");
+  ASSERT_OK_AND_ASSIGN(paths, Find(Files({"Dockerfile", "dockerfile"})));
+  EXPECT_EQ(paths.dockerfile, "Dockerfile");
+  EXPECT_THAT(Find(Files({"app"}), "App"), StatusIs(absl::StatusCode::kNotFound));
+}
+
 TEST_F(FindDockerfileTest, ItMustBeAFileOfASizeThatIsRead) {
   EXPECT_THAT(Find(Files({"Dockerfile/x"})),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a directory")));

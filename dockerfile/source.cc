@@ -9,6 +9,12 @@
 
 namespace farm {
 
+std::string LowerCaseDockerfile(absl::string_view path) {
+  const absl::string_view directory = path.substr(0, path.rfind('/') + 1);
+  if (path.substr(directory.size()) != "Dockerfile") return "";
+  return absl::StrCat(directory, "dockerfile");
+}
+
 absl::StatusOr<DockerfileSource> DockerfileSource::Create(std::string file, std::string text) {
   const SourcePosition whole{.file = file};
   if (text.size() > kDockerfileBytesMax) {

@@ -14,6 +14,10 @@ namespace farm {
 // Largest Dockerfile that is read. People's are some kB; generated ones may be large.
 inline constexpr size_t kDockerfileBytesMax = 10'000'000;
 
+// As docker has it, a "dockerfile" is taken where there is no "Dockerfile": its path, beside that
+// of the Dockerfile `path`. "" if the file at `path` has another name.
+std::string LowerCaseDockerfile(absl::string_view path);
+
 // A Dockerfile's text and its file name, for messages that point at a place in it. Immutable.
 class DockerfileSource {
  public:
