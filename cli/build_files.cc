@@ -16,6 +16,7 @@
 #include "base/redact_url.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
+#include "cli/exit_code.h"
 #include "dockerfile/source.h"
 #include "layer/applier.h"
 #include "layer/archive.h"
@@ -221,15 +222,15 @@ absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std:
   BuildFiles files;
   if (context == "-") {
     if (file == "-") {
-      return absl::InvalidArgumentError(
-          "context and Dockerfile can't both come from standard input");
+      return AsUsageError(
+          absl::InvalidArgumentError("context and Dockerfile can't both come from standard input"));
     }
     ASSIGN_OR_RETURN(const std::string front, ReadFront(standard_input));
     ASSIGN_OR_RETURN(const bool is_tar, IsTar(front));
     if (is_tar) return ReadTarContext(front, file, standard_input);
     if (!file.empty()) {
-      return absl::InvalidArgumentError(
-          "-f has no meaning with '-' as context if standard input is a Dockerfile, not a tar");
+      return AsUsageError(absl::InvalidArgumentError(
+          "-f has no meaning with '-' as context if standard input is a Dockerfile, not a tar"));
     }
     files.dockerfile_name = "Dockerfile";
     UnreadSource text(front, standard_input);

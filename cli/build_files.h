@@ -41,8 +41,8 @@ struct BuildFiles {
 // lead nowhere else; with a URL, too, unless it is absolute. Where there is no Dockerfile, the
 // dockerfile beside it is taken.
 //   NOT_FOUND         no such context or Dockerfile, in docker's words; says what may be meant
-//   INVALID_ARGUMENT  not a directory, both from standard input, a bad ignore file, a URL of a kind
-//                     that is not fetched
+//   INVALID_ARGUMENT  not a directory, a bad ignore file, a URL of a kind that is not fetched; as a
+//                     usage error (cli/exit_code.h): both from standard input
 //   and the errors of ExtractTar() for a tar
 absl::StatusOr<BuildFiles> ReadBuildFiles(const std::string& context, const std::string& file,
                                           ByteSource& standard_input);

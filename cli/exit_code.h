@@ -33,7 +33,7 @@ inline bool IsLocalError(const absl::Status& status) {
 inline constexpr char kUsageErrorPayload[] = "farm/usage-error";
 
 // Says so of `status`, whose code alone could also mean what a command was given to work on. OK
-// stays OK.
+// stays OK. It is a usage error also if AsLocalError() says more generally that it arose here.
 inline absl::Status AsUsageError(absl::Status status) {
   status.SetPayload(kUsageErrorPayload, absl::Cord());
   return status;
@@ -41,8 +41,8 @@ inline absl::Status AsUsageError(absl::Status status) {
 
 // The exit status for an error: who can mend it, the person at the keyboard or those of the farm.
 inline int ExitCodeFor(const absl::Status& status) {
-  if (IsLocalError(status)) return kExitFailed;
   if (status.GetPayload(kUsageErrorPayload).has_value()) return kExitUsage;
+  if (IsLocalError(status)) return kExitFailed;
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return kExitDone;

@@ -114,7 +114,7 @@ int RunInspect(const ImageFlags& flags, CommandContext& context) {
   } else {
     for (const nlohmann::ordered_json& image : found) {
       const absl::StatusOr<std::string> text = line->Execute(nlohmann::json(image));
-      if (!text.ok()) return context.Fail(text.status());
+      if (!text.ok()) return context.Fail(AsUsageError(text.status()));
       context.out() << *text << "\n";
     }
   }

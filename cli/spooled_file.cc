@@ -15,6 +15,7 @@
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 #include "base/version.h"
+#include "cli/exit_code.h"
 
 namespace farm {
 namespace {
@@ -129,8 +130,8 @@ absl::StatusOr<UniqueFd> OpenSource(const std::string& source) {
     return copy;
   }
   if (isatty(0) == 1) {
-    return absl::InvalidArgumentError(
-        "standard input is a terminal; redirect an archive into it, or name a file");
+    return AsUsageError(absl::InvalidArgumentError(
+        "standard input is a terminal; redirect an archive into it, or name a file"));
   }
   ASSIGN_OR_RETURN(UniqueFd copy, UnlinkedFile());
   FdSource from(0);

@@ -345,6 +345,20 @@ TEST_F(CommandTest, AWrongValueOfAFlagIsAUsageErrorOfEveryCommand) {
             kExitFailed);
 }
 
+TEST_F(CommandTest, ATemplateThatDoesNotFitTheImageIsAUsageError) {
+  v1::Image image;
+  image.set_config_json(
+      R"({"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}})");
+  farm_.images["app"] = image;
+  EXPECT_EQ(Run({"inspect", "-f", "{{.Nope}}", "app"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("there is no field Nope"));
+}
+
+TEST_F(CommandTest, StandardInputForTwoThingsIsAUsageError) {
+  EXPECT_EQ(Run({"build", "-f", "-", "-"}), kExitUsage);
+  EXPECT_EQ(RunProgram({"plan", "--offline", "-f", "-", "-"}, out_, err_, clock_), kExitUsage);
+}
+
 TEST_F(CommandTest, HelpListsEveryExitStatus) {
   EXPECT_EQ(Run({"--help"}), kExitDone);
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("1 the build or command failed"), HasSubstr("130")));
@@ -396,6 +410,7 @@ TEST(ExitCodeTest, ALocalErrorIsNoTroubleWithTheFarm) {
   EXPECT_EQ(ExitCodeFor(full), kExitFarmTrouble);
   EXPECT_EQ(ExitCodeFor(AsLocalError(full)), kExitFailed);
   EXPECT_EQ(ExitCodeFor(Annotate(AsLocalError(full), "output")), kExitFailed);
+  EXPECT_EQ(ExitCodeFor(AsLocalError(AsUsageError(full))), kExitUsage);
   EXPECT_EQ(ExitCodeFor(AsLocalError(absl::OkStatus())), kExitDone);
 }
 
