@@ -104,15 +104,27 @@ BlobOpener OpenerOf(BlobStore& blobs) {
   };
 }
 
+// Of an output: an error that does not begin with its name gets it.
+absl::Status NamedAs(const std::string& dest, absl::Status status) {
+  const absl::string_view message = {status.message().data(), status.message().size()};
+  const bool is_named =
+      absl::StartsWith(message, dest + ":") || absl::StartsWith(message, dest + "/");
+  return is_named ? status : Annotate(status, dest);
+}
+
 // Tells whose fault a failed write is: what goes wrong here is the person's, what the bytes come
 // from is the farm's.
 class LocalSink final : public ByteSink {
  public:
-  explicit LocalSink(int fd) : sink_(fd) {}
-  absl::Status Write(absl::string_view bytes) override { return AsLocalError(sink_.Write(bytes)); }
+  LocalSink(int fd, std::string name) : sink_(fd), name_(std::move(name)) {}
+  absl::Status Write(absl::string_view bytes) override {
+    absl::Status status = sink_.Write(bytes);
+    return status.ok() ? status : AsLocalError(Annotate(status, name_));
+  }
 
  private:
   FdSink sink_;
+  const std::string name_;
 };
 
 // The same the other way round, for what writes files by itself: remembers that reading failed.
@@ -169,7 +181,7 @@ absl::Status LoadIntoDocker(const std::function<absl::Status(ByteSink&)>& write)
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return AsLocalError(ErrnoStatus(error, "docker load"));
   read_end.Reset();
-  LocalSink sink(write_end.get());
+  LocalSink sink(write_end.get(), "docker load");
   const absl::Status written = write(sink);
   write_end.Reset();
   int state = 0;
@@ -200,7 +212,8 @@ absl::Status Unpack(const v1::BuiltImage& image, const std::string& dest, BlobSt
   options.restore_owner = geteuid() == 0;
   options.owner = {.uid = geteuid(), .gid = getegid()};
   absl::Status status = ExtractTar(tar, directory.get(), options);
-  return farm_failed ? status : AsLocalError(std::move(status));
+  if (status.ok() || farm_failed) return status;
+  return AsLocalError(NamedAs(dest, std::move(status)));
 }
 
 absl::Status WriteDirectory(const ArchiveImage& image, const std::string& dest, BlobStore& blobs) {
@@ -211,7 +224,13 @@ absl::Status WriteDirectory(const ArchiveImage& image, const std::string& dest, 
     return std::make_unique<FarmSource>(std::move(source), farm_failed);
   };
   absl::Status status = WriteOciDirectory({image}, open, dest);
-  return farm_failed ? status : AsLocalError(std::move(status));
+  if (status.ok() || farm_failed) return status;
+  return AsLocalError(NamedAs(dest, std::move(status)));
+}
+
+// `culprit` is `path`, or a directory on the way to it.
+absl::Status CantWrite(const std::string& path, const std::string& culprit, int error) {
+  return AsLocalError(NamedAs(path, ErrnoStatus(error, culprit)));
 }
 
 absl::Status CheckDirectory(const std::string& path) {
@@ -222,10 +241,10 @@ absl::Status CheckDirectory(const std::string& path) {
     at = at.parent_path();
   }
   struct stat info {};
-  if (stat(at.c_str(), &info) != 0) return AsLocalError(ErrnoStatus(errno, at.string()));
-  if (!S_ISDIR(info.st_mode)) return AsLocalError(ErrnoStatus(ENOTDIR, at.string()));
+  if (stat(at.c_str(), &info) != 0) return CantWrite(path, at.string(), errno);
+  if (!S_ISDIR(info.st_mode)) return CantWrite(path, at.string(), ENOTDIR);
   if (faccessat(AT_FDCWD, at.c_str(), W_OK, AT_EACCESS) != 0) {
-    return AsLocalError(ErrnoStatus(errno, at.string()));
+    return CantWrite(path, at.string(), errno);
   }
   return absl::OkStatus();
 }
@@ -407,18 +426,18 @@ absl::Status CheckOutputFile(const std::string& path) {
   }
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    if (S_ISDIR(info.st_mode)) return AsLocalError(ErrnoStatus(EISDIR, path));
+    if (S_ISDIR(info.st_mode)) return CantWrite(path, path, EISDIR);
     if (faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) {
-      return AsLocalError(ErrnoStatus(errno, path));
+      return CantWrite(path, path, errno);
     }
     return absl::OkStatus();
   }
   const fs::path parent = fs::path(path).parent_path();
   const std::string directory = parent.empty() ? "." : parent.string();
-  if (stat(directory.c_str(), &info) != 0) return AsLocalError(ErrnoStatus(errno, directory));
-  if (!S_ISDIR(info.st_mode)) return AsLocalError(ErrnoStatus(ENOTDIR, directory));
+  if (stat(directory.c_str(), &info) != 0) return CantWrite(path, directory, errno);
+  if (!S_ISDIR(info.st_mode)) return CantWrite(path, directory, ENOTDIR);
   if (faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) != 0) {
-    return AsLocalError(ErrnoStatus(errno, directory));
+    return CantWrite(path, directory, errno);
   }
   return absl::OkStatus();
 }
@@ -434,7 +453,7 @@ absl::Status WriteOutputFile(const std::string& path,
                              const std::function<absl::Status(ByteSink&)>& write) {
   if (path == "-") {
     RETURN_IF_ERROR(CheckOutputFile(path));
-    LocalSink sink(1);
+    LocalSink sink(1, "standard output");
     return write(sink);
   }
   struct stat info {};
@@ -442,14 +461,14 @@ absl::Status WriteOutputFile(const std::string& path,
   if (lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
     const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
     if (!fd.valid()) return AsLocalError(ErrnoStatus(errno, path));
-    LocalSink sink(fd.get());
+    LocalSink sink(fd.get(), path);
     return write(sink);
   }
   ScopedTemporary temporary(absl::StrCat(path, ".", getpid(), ".tmp"));
   unlink(temporary.path().c_str());  // Of a process before us that was killed.
   const UniqueFd fd(open(temporary.path().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!fd.valid()) return AsLocalError(ErrnoStatus(errno, path));
-  LocalSink sink(fd.get());
+  LocalSink sink(fd.get(), path);
   RETURN_IF_ERROR(write(sink));
   if (rename(temporary.path().c_str(), path.c_str()) != 0) {
     return AsLocalError(ErrnoStatus(errno, path));

@@ -315,6 +315,25 @@ TEST_F(BuildCommandTest, WhatCantBeWrittenIsFoundOutBeforeTheBuild) {
   setenv("PATH", path.c_str(), 1);
 }
 
+TEST_F(BuildCommandTest, AnOutputThatCantBeWrittenIsNamed) {
+  Write("Dockerfile", "FROM scratch");
+  Write("file", "");
+  const std::string none = dir_ / "none/x", below = context_ / "file/x";
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"-o", "type=oci,dest=" + none}, "output: " + none + ": " + (dir_ / "none").string() + ": "},
+      {{"-o", "type=tar,dest=" + dir_.string()}, "output: " + dir_.string() + ": Is a directory"},
+      {{"-o", below}, "output: " + below + ": /"},
+      {{"--iidfile", none}, none + ": "}};
+  for (const auto &[flags, message] : cases) {
+    client_ = std::make_unique<FakeFarmClient>();
+    err_.str("");
+    EXPECT_EQ(Build(flags), kExitFailed) << flags.back();
+    EXPECT_THAT(err_.str(), HasSubstr(message));
+  }
+  EXPECT_THAT(WriteOutputFile("/dev/full", [](ByteSink &sink) { return sink.Write("bytes"); }),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/dev/full: ")));
+}
+
 TEST_F(BuildCommandTest, ANameOfTypeImageIsATagAlsoOfWhatIsPushed) {
   Write("Dockerfile", "FROM scratch");
   farm_.starts = {Success()};
