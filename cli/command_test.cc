@@ -611,6 +611,22 @@ TEST_F(CommandTest, ContextListsWhatCouldBeCopied) {
   EXPECT_EQ(out_.str(), "{\"ok\":true,\"files\":[\".dockerignore\",\"a.txt\"]}\n");
 }
 
+TEST_F(CommandTest, WhatIsListedOfAContextIsWhatIsSent) {
+  Write("a.txt", "");
+  fs::create_directory(context_ / "empty");
+  fs::create_symlink("nowhere", context_ / "link");
+  ASSERT_EQ(mkfifo((context_ / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(Run({"context", "ls", context_}), kExitDone) << err_.str();
+  EXPECT_EQ(out_.str(), "a.txt\nlink\npipe\n");
+  out_.str("");
+  EXPECT_EQ(RunProgram({"context", "ls", "--format", "json", context_}, out_, err_, clock_),
+            kExitDone);
+  EXPECT_EQ(out_.str(),
+            R"({"ok":true,"files":["a.txt"],"others":[{"path":"link","type":"symlink"},)"
+            R"({"path":"pipe","type":"fifo"}]})"
+            "\n");
+}
+
 TEST_F(CommandTest, ABadIgnorePatternIsAnErrorInJson) {
   Write(".dockerignore", "[\n");
   EXPECT_EQ(Run({"context", "ls", "--format", "json", context_}), kExitFailed);

@@ -216,7 +216,7 @@ int RunContextList(const PlanFlags& flags, CommandContext& context) {
   if (flags.format != "json") {
     if (!scanned.ok()) return context.Fail(scanned.status());
     for (const TableEntry& entry : scanned->table.entries()) {
-      if (entry.type == EntryType::kFile) context.out() << entry.path << "\n";
+      if (entry.type != EntryType::kDirectory) context.out() << entry.path << "\n";
     }
     return kExitDone;
   }
@@ -224,9 +224,16 @@ int RunContextList(const PlanFlags& flags, CommandContext& context) {
   json["ok"] = scanned.ok();
   if (scanned.ok()) {
     json["files"] = nlohmann::ordered_json::array();
+    nlohmann::ordered_json others = nlohmann::ordered_json::array();
     for (const TableEntry& entry : scanned->table.entries()) {
-      if (entry.type == EntryType::kFile) json["files"].push_back(entry.path);
+      if (entry.type == EntryType::kDirectory) continue;
+      if (entry.type == EntryType::kFile) {
+        json["files"].push_back(entry.path);
+      } else {
+        others.push_back({{"path", entry.path}, {"type", std::string(EntryTypeName(entry.type))}});
+      }
     }
+    if (!others.empty()) json["others"] = std::move(others);
   } else {
     json["error"] = {{"message", std::string(scanned.status().message())}};
     if (const auto position = PositionOf(scanned.status()); position.has_value()) {
@@ -318,7 +325,7 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
   CLI::App& contexts = *app.add_subcommand("context", "Look at build contexts");
   contexts.group("Build");
   contexts.require_subcommand(1);
-  CLI::App& list = *contexts.add_subcommand("ls", "List the files that a build could COPY");
+  CLI::App& list = *contexts.add_subcommand("ls", "List what of a directory a build is sent");
   list.add_option("PATH", flags->context, "directory")->type_name("PATH")->required();
   list.add_option("--format", flags->format, "text or json [text]")
       ->type_name("FORM")
