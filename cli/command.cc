@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "cli/terminal_text.h"
 #include "rpc/address.h"
+#include "rpc/channel.h"
 
 namespace farm {
 namespace {
@@ -83,6 +84,15 @@ absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() const {
   return config;
 }
 
+absl::StatusOr<v1::ClientConfig> CommandContext::EffectiveConfig() {
+  ASSIGN_OR_RETURN(v1::ClientConfig config, LoadConfig());
+  if (config.farm().empty()) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<LocalFarm> local, MakeLocalFarm());
+    config.set_farm(local->address());
+  }
+  return config;
+}
+
 void CommandContext::SetNote(std::function<void(absl::string_view line)> note) {
   MutexLock lock(note_mu_);
   note_ = std::move(note);
@@ -106,6 +116,10 @@ absl::StatusOr<FarmClient*> CommandContext::Farm() {
   if (client_ != nullptr) return client_.get();
   ASSIGN_OR_RETURN(const v1::ClientConfig config, LoadConfig());
   if (config.farm().empty()) {
+    // The local farm asks for no token; that one is named which is not there is a mistake still.
+    if (!config.token_file().empty()) {
+      RETURN_IF_ERROR(AsSettingError(ReadTokenFile(config.token_file()).status()));
+    }
     ASSIGN_OR_RETURN(std::unique_ptr<LocalFarm> local, MakeLocalFarm());
     RETURN_IF_ERROR(CheckMayStart(*local));
     worker_guard_.reset();

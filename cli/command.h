@@ -69,6 +69,9 @@ class CommandContext {
   // if the file says something wrong, a local one if it can't be read (cli/exit_code.h).
   absl::StatusOr<v1::ClientConfig> LoadConfig() const;
 
+  // LoadConfig() as it will be used: the local farm's address, if no other is named.
+  absl::StatusOr<v1::ClientConfig> EffectiveConfig();
+
   // For tests.
   void SetFarm(std::unique_ptr<FarmClient> client) {
     client_ = std::move(client);

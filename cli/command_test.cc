@@ -478,6 +478,29 @@ TEST_F(CommandTest, TheConfiguredIdentityGoesToTheConfiguredFarmOnly) {
   EXPECT_THAT(out_.str(), AllOf(HasSubstr("c:1"), HasSubstr("/other")));
 }
 
+TEST_F(CommandTest, TheEffectiveConfigurationNamesTheLocalFarm) {
+  setenv("FARM_LOCAL_DIR", dir_.c_str(), 1);
+  EXPECT_EQ(Run({"--print-config"}), kExitDone) << err_.str();
+  unsetenv("FARM_LOCAL_DIR");
+  EXPECT_EQ(out_.str(), "farm: \"unix:" + dir_.string() + "/farm.sock\"\n");
+}
+
+TEST_F(CommandTest, ATokenFileThatIsNotThereIsAnErrorOfEveryFarm) {
+  setenv("FARM_LOCAL_DIR", dir_.c_str(), 1);
+  const std::string none = dir_ / "none";
+  std::ofstream(dir_ / "config.yaml") << "token_file: " << none << "\n";
+  const std::vector<std::vector<std::string>> cases = {
+      {"workers", "--token-file", none},
+      {"workers", "--config", dir_ / "config.yaml"},
+      {"workers", "--token-file", none, "--farm", "127.0.0.1:1"}};
+  for (const std::vector<std::string> &args : cases) {
+    err_.str("");
+    EXPECT_EQ(RunProgram(args, out_, err_, clock_), kExitFailed) << args[1];
+    EXPECT_THAT(err_.str(), HasSubstr("token file: " + none + ": No such file"));
+  }
+  unsetenv("FARM_LOCAL_DIR");
+}
+
 TEST_F(CommandTest, TheExampleConfigurationIsAccepted) {
   EXPECT_EQ(Run({"--config", "deploy/examples/config.yaml", "--print-config"}), kExitDone)
       << err_.str();

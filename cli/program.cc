@@ -111,7 +111,7 @@ int RunProgram(const std::vector<std::string>& args, std::ostream& out, std::ost
   }
   CommandContext context(global, out, err, clock);
   if (print_config) {
-    const absl::StatusOr<v1::ClientConfig> config = context.LoadConfig();
+    const absl::StatusOr<v1::ClientConfig> config = context.EffectiveConfig();
     if (!config.ok()) return context.Fail(config.status());
     out << ConfigToYaml(*config);
     return kExitDone;

@@ -83,21 +83,6 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(
   return grpc::SslCredentials(options);
 }
 
-absl::StatusOr<std::string> ReadToken(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kTokenBytesMax), _ << "token file");
-  const absl::string_view token = absl::StripAsciiWhitespace(bytes);
-  // Anything else is not allowed in a header, and is hardly a token.
-  for (const char c : token) {
-    if (!absl::ascii_isgraph(static_cast<unsigned char>(c))) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("token file ", path, ": a token is one line of printable ASCII"));
-    }
-  }
-  if (token.empty())
-    return absl::InvalidArgumentError(absl::StrCat("token file ", path, ": empty"));
-  return std::string(token);
-}
-
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMessageBytesMax);
@@ -117,6 +102,21 @@ grpc::ChannelArguments Arguments() {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadTokenFile(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, kTokenBytesMax), _ << "token file");
+  const absl::string_view token = absl::StripAsciiWhitespace(bytes);
+  // Anything else is not allowed in a header, and is hardly a token.
+  for (const char c : token) {
+    if (!absl::ascii_isgraph(static_cast<unsigned char>(c))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("token file ", path, ": a token is one line of printable ASCII"));
+    }
+  }
+  if (token.empty())
+    return absl::InvalidArgumentError(absl::StrCat("token file ", path, ": empty"));
+  return std::string(token);
+}
+
 void AwaitReconnection(grpc::ChannelInterface& channel) {
   if (channel.GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_TRANSIENT_FAILURE) return;
   channel.WaitForConnected(std::chrono::system_clock::now() +
@@ -131,7 +131,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
                    MakeCredentials(address, tls));
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
   if (!token_file.empty()) {
-    ASSIGN_OR_RETURN(const std::string token, ReadToken(token_file));
+    ASSIGN_OR_RETURN(const std::string token, ReadTokenFile(token_file));
     interceptors.push_back(std::make_unique<TokenInterceptorFactory>(token));
   }
   return grpc::experimental::CreateCustomChannelWithInterceptors(

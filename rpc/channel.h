@@ -35,6 +35,11 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
                                                            const v1::TlsClientConfig& tls,
                                                            const std::string& token_file);
 
+// The token in the file `path`, without white space around it.
+//   INVALID_ARGUMENT  it is empty, or more than a line of printable ASCII
+//   NOT_FOUND, ...    it can't be read
+absl::StatusOr<std::string> ReadTokenFile(const std::string& path);
+
 // Call it before a call that is made again and again until the peer is back. A channel that has
 // lost its peer fails calls at once, and as long as none is under way, no thread sees to the making
 // of the next connection: with TLS it might never be done. This waits about a second for it, and
