@@ -338,6 +338,23 @@ absl::Status LoadConfigFile(const std::string& path, Message& message) {
   return ParseConfig(yaml, path, message);
 }
 
+absl::Status AtItsField(const absl::Status& error, const std::string& path) {
+  const std::string field(error.message().substr(0, error.message().find(':')));
+  const absl::StatusOr<std::string> yaml = ReadFile(path, kFileBytesMax);
+  if (error.ok() || !yaml.ok()) return error;
+  try {
+    YAML::Node node = YAML::Load(*yaml);
+    for (const absl::string_view name : absl::StrSplit(field, '.')) {
+      if (!node.IsMap()) return error;
+      node.reset(node[std::string(name)]);
+    }
+    if (!node.IsDefined()) return error;
+    return WithCode(error.code(), Reader(*yaml, path).Error(node.Mark(), error.message()));
+  } catch (const YAML::Exception&) {
+    return error;
+  }
+}
+
 std::string ConfigToYaml(const Message& message) {
   YAML::Emitter out;
   EmitMessage(message, out);

@@ -29,6 +29,11 @@ absl::Status ParseConfig(absl::string_view yaml, const std::string& file,
 // The same for a file. NOT_FOUND, PERMISSION_DENIED; RESOURCE_EXHAUSTED if it is over 1 MiB.
 absl::Status LoadConfigFile(const std::string& path, google::protobuf::Message& message);
 
+// For what ParseConfig() does not know: errors in what a field says begin with its path, as in
+// "storage.grace: it is under 10s". Such an `error` with the place of the value in the file `path`
+// before it; unchanged if the file does not set the field.
+absl::Status AtItsField(const absl::Status& error, const std::string& path);
+
 // A file that ParseConfig() reads back as `message`: fields that are unset or zero are left out.
 std::string ConfigToYaml(const google::protobuf::Message& message);
 

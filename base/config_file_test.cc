@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "base/byte_stream.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
@@ -117,6 +118,21 @@ TEST(ConfigFileTest, AbsentFileIsNamed) {
   v1::WorkerConfig config;
   EXPECT_THAT(LoadConfigFile("/does/not/exist.yaml", config),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/does/not/exist.yaml")));
+}
+
+TEST(ConfigFileTest, AnErrorInWhatAFieldSaysIsShownWhereItStands) {
+  const std::string path = ::testing::TempDir() + "/worker.yaml";
+  ASSERT_OK(WriteFileAtomically(path, "name: x\nlimits:\n  cpus: -1\n"));
+  const absl::Status error = absl::InvalidArgumentError("limits.cpus: -1 is negative");
+  std::string line;
+  const absl::Status at = AtItsField(error, path);
+  EXPECT_EQ(at.message(), path + ":3:9: limits.cpus: -1 is negative");
+  EXPECT_TRUE(PositionOf(at, &line).has_value());
+  EXPECT_EQ(line, "  cpus: -1");
+  for (const char* other : {"slots: 0 is too few", "limits.timeout: odd", "no field at all"}) {
+    EXPECT_EQ(AtItsField(absl::InvalidArgumentError(other), path).message(), other);
+  }
+  EXPECT_OK(AtItsField(absl::OkStatus(), path));
 }
 
 TEST(ConfigFileTest, AnErrorOfTheSettingsIsKnownAsSuchWithItsContext) {

@@ -61,14 +61,16 @@ CommandContext::CommandContext(GlobalOptions global, std::ostream& out, std::ost
 
 absl::StatusOr<v1::ClientConfig> CommandContext::LoadConfig() const {
   v1::ClientConfig config;
-  if (!global_.config.empty()) {
-    RETURN_IF_ERROR(AsSettingError(LoadConfigFile(global_.config, config)));
-  } else {
-    for (const std::string& path : ConfigFiles()) {
-      if (access(path.c_str(), F_OK) != 0) continue;
-      RETURN_IF_ERROR(AsSettingError(LoadConfigFile(path, config)));
-      break;
-    }
+  std::string file = global_.config;
+  for (const std::string& path : ConfigFiles()) {
+    if (file.empty() && access(path.c_str(), F_OK) == 0) file = path;
+  }
+  if (!file.empty()) {
+    RETURN_IF_ERROR(AsSettingError(LoadConfigFile(file, config)));
+  }
+  if (!config.farm().empty()) {
+    const absl::Status address = Annotate(ParseAddress(config.farm()).status(), "farm");
+    if (!address.ok()) return AsSettingError(AtItsField(address, file));
   }
   const char* address = std::getenv("FARM_ADDR");
   std::string other = global_.farm;

@@ -345,6 +345,13 @@ TEST_F(CommandTest, AWrongValueOfAFlagIsAUsageErrorOfEveryCommand) {
             kExitFailed);
 }
 
+TEST_F(CommandTest, AWrongAddressInTheConfigurationIsShownWhereItStands) {
+  const std::string path = dir_ / "wrong.yaml";
+  std::ofstream(path) << "token_file: x\nfarm: 5\n";
+  EXPECT_EQ(RunProgram({"images", "--config", path}, out_, err_, clock_), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("ERROR: " + path + ":2:7: farm: address \"5\": no port"));
+}
+
 TEST_F(CommandTest, ATemplateThatDoesNotFitTheImageIsAUsageError) {
   v1::Image image;
   image.set_config_json(

@@ -1,6 +1,7 @@
 #include "coordinator/coordinator_config.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -33,20 +34,25 @@ void SetDefaults(v1::CoordinatorConfig& config) {
 
 absl::Status Check(const v1::CoordinatorConfig& config) {
   if (config.storage().low_mark_bytes() > config.storage().high_mark_bytes()) {
-    return absl::InvalidArgumentError("storage.low_mark_bytes is over storage.high_mark_bytes");
+    return absl::InvalidArgumentError("storage.low_mark_bytes: it is over storage.high_mark_bytes");
   }
-  for (int64_t value : {config.storage().low_mark_bytes(), config.storage().blob_bytes_max(),
-                        config.step_log_bytes_max(), int64_t{config.builds_max()},
-                        int64_t{config.step_attempts_max()}}) {
-    if (value < 0) return absl::InvalidArgumentError("a limit is negative");
+  for (const auto& [field, value] :
+       {std::pair("storage.low_mark_bytes", config.storage().low_mark_bytes()),
+        std::pair("storage.blob_bytes_max", config.storage().blob_bytes_max()),
+        std::pair("step_log_bytes_max", config.step_log_bytes_max()),
+        std::pair("builds_max", int64_t{config.builds_max()}),
+        std::pair("step_attempts_max", int64_t{config.step_attempts_max()})}) {
+    if (value < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(field, ": ", value, " is negative"));
+    }
   }
   if (DurationFromProto(config.storage().grace()) < kGraceMin) {
     return absl::InvalidArgumentError(
-        absl::StrCat("storage.grace is under ", absl::FormatDuration(kGraceMin)));
+        absl::StrCat("storage.grace: it is under ", absl::FormatDuration(kGraceMin)));
   }
   if (DurationFromProto(config.lease_ttl()) < kLeaseTtlMin) {
     return absl::InvalidArgumentError(
-        absl::StrCat("lease_ttl is under ", absl::FormatDuration(kLeaseTtlMin)));
+        absl::StrCat("lease_ttl: it is under ", absl::FormatDuration(kLeaseTtlMin)));
   }
   return absl::OkStatus();
 }
@@ -81,14 +87,17 @@ absl::StatusOr<v1::CoordinatorConfig> EffectiveConfig(const CoordinatorFlags& fl
   }
   SetDefaults(config);
   for (const std::string& address : config.listen()) {
-    RETURN_IF_ERROR(ParseAddress(address).status());
+    const absl::Status parsed = ParseAddress(address).status();
+    if (parsed.ok()) continue;
+    if (!flags.listen.empty()) return Annotate(parsed, "--listen");
+    return AtItsField(Annotate(parsed, "listen"), flags.file);
   }
   // The worker of a local farm knows what its host can do, and who can open the socket's file is
   // trusted with it.
   if (!IsLocal(config) && config.run_network_default() == v1::NETWORK_MODE_UNSPECIFIED) {
     config.set_run_network_default(v1::NETWORK_MODE_ISOLATED);
   }
-  RETURN_IF_ERROR(Check(config));
+  RETURN_IF_ERROR(AtItsField(Check(config), flags.file));
   return config;
 }
 

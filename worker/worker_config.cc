@@ -144,8 +144,16 @@ absl::StatusOr<v1::WorkerConfig> EffectiveWorkerConfig(const WorkerFlags& flags)
         "no coordinator: give its address by --coordinator or \"coordinator\" in the file");
   }
   RETURN_IF_ERROR(SetDefaults(config));
-  RETURN_IF_ERROR(Check(config));
-  return config;
+  const absl::Status checked = Check(config);
+  if (checked.ok()) return config;
+  // What a flag says does not stand in the file.
+  const absl::string_view field = checked.message().substr(0, checked.message().find(':'));
+  const bool is_of_flag = (field == "coordinator" && !flags.coordinator.empty()) ||
+                          (field == "name" && !flags.name.empty()) ||
+                          (field == "state_dir" && !flags.state_dir.empty()) ||
+                          (field == "slots" && flags.slots != 0) ||
+                          (field == "shared_blob_dir" && !flags.shared_blob_dir.empty());
+  return is_of_flag ? checked : AtItsField(checked, flags.file);
 }
 
 }  // namespace farm

@@ -22,6 +22,16 @@ WorkerFlags WithFile(const std::string& yaml) {
   return flags;
 }
 
+TEST(WorkerConfigTest, AValueThatMakesNoSenseIsShownWhereItStands) {
+  WorkerFlags flags = WithFile("slots: 5000\ncoordinator: a:1\n");
+  EXPECT_THAT(EffectiveWorkerConfig(flags),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ::testing::StartsWith(flags.file + ":1:8: slots: 5000 is not between")));
+  flags.slots = 6000;
+  EXPECT_THAT(EffectiveWorkerConfig(flags), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                     ::testing::StartsWith("slots: 6000 is not")));
+}
+
 TEST(WorkerConfigTest, DefaultsAreFilledIn) {
   ASSERT_OK_AND_ASSIGN(const v1::WorkerConfig config,
                        EffectiveWorkerConfig(WithFile("coordinator: farm.example.com:7070")));
