@@ -134,8 +134,12 @@ std::string UsageErrorText(const CLI::App& app, const CLI::ParseError& error) {
       what = absl::StrCat("too many arguments: ", absl::StrJoin(extras, " "));
     }
     const std::vector<std::string> halves = absl::StrSplit(word, absl::MaxSplits('=', 1));
-    const std::string near = ClosestMatch(halves[0], candidates);
-    if (!near.empty()) absl::StrAppend(&what, "; did you mean ", near, "?");
+    if (command == &app && (word == "login" || word == "logout")) {
+      absl::StrAppend(&what, "; run docker ", word,
+                      ": farm uses the credentials that docker login has entered");
+    } else if (const std::string near = ClosestMatch(halves[0], candidates); !near.empty()) {
+      absl::StrAppend(&what, "; did you mean ", near, "?");
+    }
   } else if (kind == CLI::ExitCodes::RequiredError && !command->get_subcommands({}).empty()) {
     what = "a command is missing";
   } else if (kind == CLI::ExitCodes::RequiredError) {

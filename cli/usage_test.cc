@@ -43,6 +43,12 @@ TEST_F(CommandTest, AnUnknownCommandIsAUsageErrorWithASuggestion) {
   EXPECT_THAT(err_.str(), HasSubstr("unknown command: bild; did you mean build?"));
 }
 
+TEST_F(CommandTest, WhoWantsToLogInIsToldThatDockerLoginIsUsed) {
+  EXPECT_EQ(Run({"login", "-u", "me", "registry.example.com"}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("unknown command: login; run docker login: farm uses the "
+                                    "credentials that docker login has entered"));
+}
+
 TEST_F(CommandTest, HelpIsACommandToo) {
   EXPECT_EQ(Run({"help", "build"}), kExitDone);
   EXPECT_THAT(out_.str(), HasSubstr("--build-arg"));
