@@ -538,9 +538,32 @@ TEST_F(CommandTest, WarningsThatAreErrorsFailThePlan) {
                                 HasSubstr("\"warnings\":[")));
 }
 
-TEST_F(CommandTest, LintShowsEachWarningInItsLines) {
+TEST_F(CommandTest, FarmsOwnWarningsAndErrorsBeginWithTheirPlace) {
+  Write("Dockerfile", "FROM scratch as a\n  copy a /\n  COPY --chmod=99 b /\n");
+  const std::string warning =
+      "WARNING: Dockerfile:1:1: FromAsCasing: 'as' and 'FROM' keywords' casing do not match\n";
+  const std::string error = "ERROR: Dockerfile:3:";
+  for (const std::string command : {"lint", "plan"}) {
+    out_.str("");
+    err_.str("");
+    EXPECT_EQ(RunProgram({command, context_}, out_, err_, clock_), kExitFailed);
+    EXPECT_THAT(err_.str(), HasSubstr(error));
+    if (command == "lint") {
+      EXPECT_THAT(out_.str(), testing::StartsWith(warning));
+    }
+  }
+  Write("Dockerfile", "FROM scratch as a\nRNU x\n");
+  EXPECT_EQ(RunProgram({"lint", context_}, out_, err_, clock_), kExitFailed);
+  EXPECT_THAT(err_.str(), HasSubstr("ERROR: Dockerfile:2:1: unknown instruction: RNU"));
   Write("Dockerfile", "FROM scratch as a\nCOPY a /\n");
-  EXPECT_EQ(Run({"lint", context_}), kExitFailed);
+  err_.str("");
+  EXPECT_EQ(RunProgram({"plan", context_}, out_, err_, clock_), kExitDone);
+  EXPECT_EQ(err_.str(), warning);
+}
+
+TEST_F(CommandTest, ACheckShowsEachWarningInItsLinesAsDockerDoes) {
+  Write("Dockerfile", "FROM scratch as a\nCOPY a /\n");
+  EXPECT_EQ(Run({"build", "--check", context_}), kExitFailed);
   EXPECT_EQ(out_.str(),
             "Check complete, 1 warning has been found!\n"
             "\n"

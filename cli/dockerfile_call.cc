@@ -132,26 +132,16 @@ absl::Status Validate(const Dockerfile& file, const PlanOptions& options) {
 
 int Check(const DockerfileCall& call, const BuildFiles& files, const PlanOptions& options,
           std::ostream& out, std::ostream& err) {
+  const auto& [warnings, error] = CheckDockerfile(files, options);
   const absl::StatusOr<Dockerfile> file = ParseFile(files);
-  absl::Status error = file.status();
-  LintResult result;
-  if (file.ok()) {
-    absl::StatusOr<LintResult> lint =
-        LintForPlan(*file, {}, options,
-                    {.ignore = &files.ignore_file.ignore, .target_only = !options.target.empty()});
-    error = lint.status();
-    if (lint.ok()) result = *std::move(lint);
-    if (error.ok()) error = Validate(*file, options);
-    if (error.ok()) error = result.ToStatus(*file);
-  }
   const auto lines_of = [&](const LintWarning& warning) {
     return warning.rule == "NoEmptyContinuation" ? Lines{warning.line, warning.line}
                                                  : LinesAt(*file, warning.line);
   };
-  const size_t count = result.warnings.size();
+  const size_t count = warnings.size();
   if (call.json) {
     Json json = {{"warnings", count == 0 ? Json() : Json::array()}, {"sources", Json::array()}};
-    for (const LintWarning& warning : result.warnings) {
+    for (const LintWarning& warning : warnings) {
       json["warnings"].push_back({{"ruleName", warning.rule},
                                   {"description", std::string(LintRuleSummary(warning.rule))},
                                   {"url", LintRuleUrl(warning.rule)},
@@ -170,7 +160,7 @@ int Check(const DockerfileCall& call, const BuildFiles& files, const PlanOptions
     out << "Check complete, "
         << (count == 1 ? "1 warning has" : absl::StrCat(count, " warnings have"))
         << " been found!\n";
-    for (const LintWarning& warning : result.warnings) {
+    for (const LintWarning& warning : warnings) {
       out << "\nWARNING: " << warning.rule << " - " << LintRuleUrl(warning.rule) << "\n"
           << HarmlessText(warning.message) << "\n"
           << MarkedSource(files, lines_of(warning));
@@ -435,6 +425,17 @@ absl::StatusOr<DockerfileCall> DockerfileCall::Parse(absl::string_view text) {
     }
   }
   return call;
+}
+
+DockerfileCheck CheckDockerfile(const BuildFiles& files, const PlanOptions& options) {
+  const absl::StatusOr<Dockerfile> file = ParseFile(files);
+  if (!file.ok()) return {.warnings = {}, .error = file.status()};
+  absl::StatusOr<LintResult> lint = LintForPlan(
+      *file, {}, options, {.ignore = &files.ignore, .target_only = !options.target.empty()});
+  if (!lint.ok()) return {.warnings = {}, .error = lint.status()};
+  absl::Status error = Validate(*file, options);
+  if (error.ok()) error = lint->ToStatus(*file);
+  return {.warnings = std::move(lint->warnings), .error = std::move(error)};
 }
 
 int RunDockerfileCall(const DockerfileCall& call, const BuildFiles& files,

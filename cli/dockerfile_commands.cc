@@ -18,6 +18,7 @@
 #include "cli/context_scanner.h"
 #include "cli/dockerfile_call.h"
 #include "cli/exit_code.h"
+#include "cli/failure_report.h"
 #include "cli/interrupts.h"
 #include "cli/named_contexts.h"
 #include "cli/registry_credentials.h"
@@ -165,13 +166,18 @@ Planned PlanAndLint(const Dockerfile& file, const PlanFlags& flags, const Docker
   return planned;
 }
 
+std::string WarningTextOf(const LintWarning& warning, const BuildFiles& files) {
+  return WarningText(files.dockerfile_name, files.dockerfile, warning.line, warning.rule,
+                     warning.message);
+}
+
 int RunPlan(const PlanFlags& flags, CommandContext& context) {
   const Interrupts interrupts;  // A context from standard input is not left behind.
   const absl::StatusOr<BuildFiles> files = ReadFiles(flags);
   const absl::StatusOr<Dockerfile> file = Parse(files);
   Planned planned;
   if (file.ok()) {
-    planned = PlanAndLint(*file, flags, files->ignore, context);
+    planned = PlanAndLint(*file, flags, files->ignore_file.ignore, context);
   } else {
     planned.plan = file.status();
   }
@@ -185,8 +191,7 @@ int RunPlan(const PlanFlags& flags, CommandContext& context) {
     context.err() << "WARNING: " << HarmlessText(warning) << "\n";
   }
   for (const LintWarning& warning : planned.warnings) {
-    context.err() << "WARNING: " << warning.rule << ": " << HarmlessText(warning.message)
-                  << " (line " << warning.line << ")\n";
+    context.err() << "WARNING: " << WarningTextOf(warning, *files) << "\n";
   }
   context.out() << HarmlessText(PlanText(*plan));
   return kExitDone;
@@ -198,9 +203,18 @@ int RunLint(const PlanFlags& flags, CommandContext& context) {
   if (!options.ok()) return context.Fail(options.status());
   const absl::StatusOr<BuildFiles> files = ReadFiles(flags);
   if (!files.ok()) return context.Fail(files.status());
-  const DockerfileCall call = {.method = DockerfileCall::Method::kCheck,
-                               .json = flags.format == "json"};
-  return RunDockerfileCall(call, *files, *options, context.out(), context.err());
+  if (flags.format == "json") {
+    const DockerfileCall call = {.method = DockerfileCall::Method::kCheck, .json = true};
+    return RunDockerfileCall(call, *files, *options, context.out(), context.err());
+  }
+  const DockerfileCheck check = CheckDockerfile(*files, *options);
+  for (const LintWarning& warning : check.warnings) {
+    context.out() << "WARNING: " << WarningTextOf(warning, *files) << "\n";
+  }
+  if (!check.error.ok()) return context.Fail(check.error);
+  if (!check.warnings.empty()) return kExitFailed;
+  context.out() << "Check complete, no warnings found.\n";
+  return kExitDone;
 }
 
 int RunContextList(const PlanFlags& flags, CommandContext& context) {

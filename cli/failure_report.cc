@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/redact_url.h"
+#include "base/source_position.h"
 #include "cli/terminal_text.h"
 #include "dockerfile/parser.h"
 
@@ -89,6 +90,24 @@ std::string FailureReport(const ProgressModel& model, const std::string& dockerf
   absl::StrAppend(&text,
                   MarkedLines(dockerfile_name, shown, line, EndLine(dockerfile_name, shown, line)));
   return absl::StrCat(text, "ERROR: ", HarmlessText(error.message()), "\n");
+}
+
+std::string WarningText(const std::string& dockerfile_name, absl::string_view dockerfile, int line,
+                        absl::string_view rule, absl::string_view message) {
+  std::string text;
+  if (line > 0) {
+    const std::vector<absl::string_view> lines =
+        absl::StrSplit(dockerfile, absl::MaxSplits('\n', line));
+    const size_t index = static_cast<size_t>(line) - 1;
+    const size_t indent = index < lines.size() ? lines[index].find_first_not_of(" \t") : 0;
+    const SourcePosition position{
+        .file = dockerfile_name,
+        .line = line,
+        .column = indent == absl::string_view::npos ? 1 : static_cast<int>(indent) + 1};
+    text = absl::StrCat(HarmlessLine(position.ToString(), false), ": ");
+  }
+  if (!rule.empty()) absl::StrAppend(&text, HarmlessLine(rule, false), ": ");
+  return absl::StrCat(text, HarmlessText(message));
 }
 
 }  // namespace farm

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "cli/progress_model.h"
 
 namespace farm {
@@ -17,6 +18,11 @@ std::string FailureReport(const ProgressModel& model, const std::string& dockerf
 // line, else one), as docker shows them; "" if there is no such line.
 std::string MarkedLines(const std::string& dockerfile_name, const std::string& dockerfile,
                         int first, int last);
+
+// A warning as farm tells it: "Dockerfile:3:1: StageNameCasing: ...", at the first letter of the
+// line; without a place if `line` is 0, without a rule if that is "".
+std::string WarningText(const std::string& dockerfile_name, absl::string_view dockerfile, int line,
+                        absl::string_view rule, absl::string_view message);
 
 }  // namespace farm
 

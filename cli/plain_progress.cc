@@ -87,11 +87,12 @@ void PlainProgress::OnEnd(const StepView& step) {
 
 void PlainProgress::OnWarning(const v1::BuildWarning& warning) {
   EndCurrent();
-  out_ << "WARNING: ";
-  if (!warning.rule().empty()) out_ << HarmlessLine(warning.rule(), false) << ": ";
-  out_ << HarmlessText(warning.message());
-  if (warning.line() > 0) out_ << " (line " << warning.line() << ")";
-  out_ << "\n";
+  const v1::DockerfileRead* found = model_.dockerfile();
+  out_ << "WARNING: "
+       << WarningText(options_.dockerfile_name,
+                      found != nullptr ? found->text() : options_.dockerfile, warning.line(),
+                      warning.rule(), warning.message())
+       << "\n";
 }
 
 void PlainProgress::SwitchTo(const StepView& step) {

@@ -238,7 +238,8 @@ TEST_F(ProgressTest, PlainShowsAnUnfinishedLineAtTheEndOfItsStep) {
 }
 
 TEST_F(ProgressTest, PlainSaysWhyAStepRanAndWhatWasWarnedOf) {
-  PlainProgress progress({}, /*is_terminal=*/false, out_, clock_);
+  PlainProgress progress({.dockerfile_name = "app.Dockerfile", .dockerfile = "\n  FROM a as b\n"},
+                         /*is_terminal=*/false, out_, clock_);
   progress.OnEvent(events_.Planned({"a"}, 1));
   v1::BuildEvent begin = events_.Begin(1);
   begin.mutable_step_started()->add_reasons("the command is new");
@@ -246,11 +247,11 @@ TEST_F(ProgressTest, PlainSaysWhyAStepRanAndWhatWasWarnedOf) {
   v1::BuildEvent warning = events_.Next();
   warning.mutable_warning()->set_rule("FromAsCasing");
   warning.mutable_warning()->set_message("'as' and 'FROM' keywords' casing do not match");
-  warning.mutable_warning()->set_line(1);
+  warning.mutable_warning()->set_line(2);
   progress.OnEvent(warning);
   EXPECT_THAT(out_.str(), HasSubstr("#1 because the command is new\n"));
-  EXPECT_THAT(out_.str(), HasSubstr("WARNING: FromAsCasing: 'as' and 'FROM' keywords' casing do "
-                                    "not match (line 1)\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("WARNING: app.Dockerfile:2:3: FromAsCasing: 'as' and 'FROM' "
+                                    "keywords' casing do not match\n"));
 }
 
 TEST_F(ProgressTest, PlainMakesOutputHarmlessOnATerminalOnly) {

@@ -187,13 +187,11 @@ void TtyProgress::Finish() {
   MutexLock lock(mu_);
   Draw(/*final=*/true);
   for (const v1::BuildWarning& warning : model_.warnings()) {
-    std::string text = " ! ";
-    if (!warning.rule().empty()) {
-      absl::StrAppend(&text, HarmlessLine(warning.rule(), false), ": ");
-    }
-    absl::StrAppend(&text, HarmlessText(warning.message()));
-    if (warning.line() > 0) absl::StrAppend(&text, " (line ", warning.line(), ")");
-    out_ << Colored(kYellow, text) << "\n";
+    const v1::DockerfileRead* found = model_.dockerfile();
+    const std::string text = WarningText(options_.dockerfile_name,
+                                         found != nullptr ? found->text() : options_.dockerfile,
+                                         warning.line(), warning.rule(), warning.message());
+    out_ << Colored(kYellow, absl::StrCat(" ! ", text)) << "\n";
   }
   if (options_.explain) {
     for (const StepView* step : model_.begun()) {
