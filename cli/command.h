@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/retried_error.h"
 #include "cli/exit_code.h"
 #include "cli/farm_client.h"
 #include "cli/local_farm.h"
@@ -85,10 +86,13 @@ class CommandContext {
   // A command that finds the local farm stopping so often gives up.
   static constexpr int kFarmStartsMax = 3;
 
-  static bool IsStopped(const absl::Status& status) { return absl::IsUnavailable(status); }
+  // Not if the farm has told of what it could not reach itself, a registry say.
+  static bool IsStopped(const absl::Status& status) {
+    return absl::IsUnavailable(status) && !WasRetried(status);
+  }
   template <typename T>
   static bool IsStopped(const absl::StatusOr<T>& result) {
-    return absl::IsUnavailable(result.status());
+    return IsStopped(result.status());
   }
   // So that the next Farm() looks anew. False if the client is of another farm.
   bool ForgetLocalFarm();

@@ -430,8 +430,9 @@ absl::StatusOr<DockerfileCall> DockerfileCall::Parse(absl::string_view text) {
 DockerfileCheck CheckDockerfile(const BuildFiles& files, const PlanOptions& options) {
   const absl::StatusOr<Dockerfile> file = ParseFile(files);
   if (!file.ok()) return {.warnings = {}, .error = file.status()};
-  absl::StatusOr<LintResult> lint = LintForPlan(
-      *file, {}, options, {.ignore = &files.ignore, .target_only = !options.target.empty()});
+  absl::StatusOr<LintResult> lint =
+      LintForPlan(*file, {}, options,
+                  {.ignore = &files.ignore_file.ignore, .target_only = !options.target.empty()});
   if (!lint.ok()) return {.warnings = {}, .error = lint.status()};
   absl::Status error = Validate(*file, options);
   if (error.ok()) error = lint->ToStatus(*file);

@@ -18,8 +18,9 @@ LeaseEpoch FromProto(const v1::LeaseEpoch& epoch) {
 }
 
 // The worker could not do it, but another one, or a later try, may.
-bool IsWorthAnotherWorker(const absl::Status& error) {
-  switch (error.code()) {
+bool IsWorthAnotherWorker(const v1::ErrorDetail& error) {
+  if (error.retried()) return false;
+  switch (static_cast<absl::StatusCode>(error.code())) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kResourceExhausted:
@@ -164,7 +165,7 @@ void Scheduler::TakeDone(const std::string& name, Worker& worker, LeaseEpoch epo
   if (!error.ok()) Acknowledge(name, epoch);
   JobState& job = jobs_.at(job_id);
   job.avoid.insert(name);
-  if (!error.ok() && IsWorthAnotherWorker(error) && job.attempts < options_.attempts_max) {
+  if (!error.ok() && IsWorthAnotherWorker(state.error()) && job.attempts < options_.attempts_max) {
     Requeue(job_id, error, events);
     return;
   }

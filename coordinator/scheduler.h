@@ -30,7 +30,8 @@ struct LeaseEpoch {
 // coordinator's event loop owns it.
 //
 // A job is `queued -> leased -> done`; the only way back is `leased -> queued`, when its worker is
-// lost or could not run it, at most `attempts_max` times.
+// lost or could not run it, at most `attempts_max` times. What the worker has tried again itself
+// (ErrorDetail.retried) is not worth another one.
 class Scheduler {
  public:
   struct Options {

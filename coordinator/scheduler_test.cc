@@ -55,12 +55,14 @@ class SchedulerTest : public testing::Test {
   }
   // `worker` reports `epoch` as done.
   std::vector<Scheduler::Event> Complete(const std::string& worker, LeaseEpoch epoch,
-                                         absl::StatusCode code = absl::StatusCode::kOk) {
+                                         absl::StatusCode code = absl::StatusCode::kOk,
+                                         bool retried = false) {
     v1::SynchronizeRequest report = Report(worker, 1);
     report.clear_leases();
     v1::LeaseState& state = AddLease(report, epoch, v1::LeaseState::PHASE_DONE,
                                      scheduler_.JobOf(epoch).value_or("main/gone"));
     state.mutable_error()->set_code(static_cast<int>(code));
+    state.mutable_error()->set_retried(retried);
     return scheduler_.OnReport(report, now_);
   }
   LeaseEpoch OnlyLease(const std::string& worker) {
@@ -339,6 +341,18 @@ TEST_F(SchedulerTest, AnErrorThatEveryWorkerWouldHaveEndsTheJob) {
   const auto events = Complete("w1", OnlyLease("w1"), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(events[0].kind, Kind::kFinished);
   EXPECT_THAT(events[0].error, StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(SchedulerTest, WhatAWorkerHasTriedAgainItselfIsNotTriedAgain) {
+  Join("w1");
+  Join("w2");
+  scheduler_.Submit(Run("push"));
+  const std::string worker = scheduler_.LeasesOf("w1").empty() ? "w2" : "w1";
+  const auto events =
+      Complete(worker, OnlyLease(worker), absl::StatusCode::kUnavailable, /*retried=*/true);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].kind, Kind::kFinished);
+  EXPECT_THAT(events[0].error, StatusIs(absl::StatusCode::kUnavailable));
 }
 
 TEST_F(SchedulerTest, WithdrawingRevokesTheLeaseAndFreesTheSlot) {

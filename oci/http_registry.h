@@ -26,7 +26,8 @@ struct HttpRegistryOptions {
   std::string ca_file;  // PEM bundle; "" takes the system's.
   std::string user_agent = "farm";
 
-  int attempts_max = 5;                                    // Of one request, the first included.
+  // Of one request, the first included. Nobody else repeats what has failed so often.
+  int attempts_max = 5;
   absl::Duration backoff_first = absl::Milliseconds(500);  // Doubles; half of it is random.
   absl::Duration backoff_max = absl::Seconds(20);
   absl::Duration retry_after_max = absl::Minutes(2);  // A longer Retry-After ends the call.

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/retried_error.h"
 #include "base/sha256.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
@@ -303,6 +304,23 @@ TEST_F(HttpRegistryTest, AServerThatIsDownIsUnavailableAfterBoundedAttempts) {
     EXPECT_GE(sleeps_[i], backoff / 2);
     EXPECT_LE(sleeps_[i], backoff);
   }
+}
+
+TEST_F(HttpRegistryTest, WhatWasTriedSoOftenIsNotForOthersToTryAgain) {
+  int requests = 0;
+  server_.On([&](const httplib::Request&, httplib::Response& response) {
+    ++requests;
+    response.status = 503;
+  });
+  const Descriptor blob = BlobOf("bytes");
+  for (const absl::Status& status :
+       {registry_->FetchManifest(Ref("app"), call_).status(), Fetch(blob).status(),
+        Push("bytes", blob),
+        registry_->PushManifest(Ref("app"), kOciManifestType, "{}", call_).status()}) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
+    EXPECT_TRUE(WasRetried(status)) << status;
+  }
+  EXPECT_EQ(requests, 4 * HttpRegistryOptions().attempts_max);
 }
 
 TEST_F(HttpRegistryTest, ASlowServerIsUnavailable) {

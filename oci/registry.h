@@ -73,7 +73,8 @@ struct ResolvedImage {
 //   UNAUTHENTICATED     credentials are missing or wrong ("run `docker login HOST`")
 //   PERMISSION_DENIED   known, but not allowed to
 //   RESOURCE_EXHAUSTED  over a limit on our side (sizes)
-//   UNAVAILABLE         network, 5xx or 429 after all retries: another try later may succeed
+//   UNAVAILABLE         network, 5xx or 429 after all retries (base/retried_error.h): another try
+//                       later may succeed
 //   DATA_LOSS           bytes that do not hash to their digest, or a size that is not the promised
 //   INVALID_ARGUMENT    the registry refuses what was sent, or its document makes no sense
 //   CANCELLED

@@ -12,6 +12,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
+#include "base/retried_error.h"
 #include "base/status_macros.h"
 #include "oci/json_reader.h"
 
@@ -204,11 +205,13 @@ absl::Status RegistryTransport::Retry(const RegistryEndpoint& endpoint, const Re
       backoff = options_.backoff_first;
     }
     if (attempts >= attempts_max) {
-      return Annotate(attempt.status, absl::StrCat("gave up after ", attempts, " attempts"));
+      return AsRetried(
+          Annotate(attempt.status, absl::StrCat("gave up after ", attempts, " attempts")));
     }
     if (attempt.retry_after > options_.retry_after_max) {
-      return Annotate(attempt.status, absl::StrCat("asked to wait for ",
-                                                   absl::FormatDuration(attempt.retry_after)));
+      return AsRetried(
+          Annotate(attempt.status,
+                   absl::StrCat("asked to wait for ", absl::FormatDuration(attempt.retry_after))));
     }
     const absl::Duration wait = std::max(attempt.retry_after, Jittered(backoff));
     if (call.remark) {

@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/byte_stream.h"
+#include "base/retried_error.h"
 #include "base/sha256.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
@@ -40,6 +41,13 @@ namespace {
 using ::testing::HasSubstr;
 
 // Status.
+
+TEST(RpcStatusTest, ThatAllAttemptsWereMadeCrossesTheWire) {
+  const absl::Status error = absl::UnavailableError("no registry");
+  EXPECT_FALSE(WasRetried(FromGrpcStatus(ToGrpcStatus(error))));
+  EXPECT_TRUE(WasRetried(FromGrpcStatus(ToGrpcStatus(AsRetried(error)))));
+  EXPECT_TRUE(WasRetried(FromErrorDetail(ToErrorDetail(AsRetried(error)))));
+}
 
 TEST(RpcStatusTest, PositionAndTrailCrossTheWire) {
   const absl::Status sent = StatusBuilder(

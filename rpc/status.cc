@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/cord.h"
+#include "base/retried_error.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/utf8.h"
@@ -43,6 +45,7 @@ absl::Status Restore(absl::StatusCode code, absl::string_view message,
       status.SetPayload(url, payload);
     });
   }
+  if (detail.retried()) status = AsRetried(std::move(status));
   if (!detail.trail().empty()) status.SetPayload(kTrailPayload, absl::Cord(detail.trail()));
   return status;
 }
@@ -54,6 +57,7 @@ v1::ErrorDetail ToErrorDetail(const absl::Status& status) {
   detail.set_code(static_cast<int>(status.code()));
   detail.set_message(Text(status.message(), kMessageBytesMax));
   detail.set_trail(Text(Trail(status), kTrailBytesMax));
+  detail.set_retried(WasRetried(status));
   std::string source_line;
   if (const std::optional<SourcePosition> position = PositionOf(status, &source_line)) {
     detail.set_file(Text(position->file, kSourceLineBytesMax));

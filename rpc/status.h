@@ -15,9 +15,9 @@ namespace farm {
 // Message, trail and source line are cut where they would not fit into gRPC's trailing metadata.
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
-// PositionOf() and Trail() of the result are those of the sender, if it was one of us. A call that
-// none of us cancelled but gRPC did, because the server was shutting down, is UNAVAILABLE; so is
-// one that the caller cancelled.
+// PositionOf(), Trail() and WasRetried() of the result are those of the sender, if it was one of
+// us. A call that none of us cancelled but gRPC did, because the server was shutting down, is
+// UNAVAILABLE; so is one that the caller cancelled.
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
 // The same as a field of a message (a lease's error, a build event).

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "tests/testing/farm_under_test.h"
 
@@ -135,6 +136,20 @@ TEST_F(ImagesTest, ABuildPushesWhatItMade) {
   const std::string label = SkopeoOk({"inspect", "--tls-verify=false", "--format",
                                       "{{.Labels.made}}", absl::StrCat("docker://", by_flag)});
   EXPECT_EQ(label, "here");
+}
+
+// Registry, lease and client each could try again, and five times three is fifteen.
+TEST_F(ImagesTest, ADeadRegistryIsAskedFiveTimesInAll) {
+  const std::string name = "127.0.0.1:1/team/base:1";
+  farm_->FarmOk({"tag", "base:1", name});
+  for (const char* command : {"push", "pull"}) {
+    const CommandResult result = farm_->Farm({command, "--progress", "plain", name});
+    EXPECT_EQ(result.exit_code, 3) << result.all();
+    EXPECT_THAT(result.err, HasSubstr("gave up after 5 attempts"));
+    const std::vector<std::string> parts = absl::StrSplit(result.err, "; attempt ");
+    EXPECT_EQ(parts.size(), 5U) << result.all();  // Each but the first is told of.
+  }
+  farm_->FarmOk({"rmi", name});
 }
 
 TEST_F(ImagesTest, AnOciArchiveIsReadByOthers) {
