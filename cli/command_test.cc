@@ -447,6 +447,12 @@ TEST_F(CommandTest, APullTellsTheDigestOfTheIndex) {
   EXPECT_THAT(out_.str(), HasSubstr("Digest: sha256:" + std::string(64, 'e')));
 }
 
+TEST_F(CommandTest, WhatAPruneTakesBeforeTheImportReadsItIsSentAgain) {
+  Write("root.tar", "bytes");
+  farm_.imports = {Failure(absl::StatusCode::kFailedPrecondition), Success()};
+  EXPECT_EQ(Run({"import", context_ / "root.tar", "a"}), kExitDone) << err_.str();
+}
+
 // ---- credentials
 
 TEST_F(BuildCommandTest, CredentialsThatCantBeHadAreNeededForAPushOnly) {

@@ -35,6 +35,8 @@
 namespace farm {
 namespace {
 
+constexpr int kUploadsMax = 3;
+
 struct TransferFlags {
   std::string name;                // of commands that take one
   std::vector<std::string> names;  // of those that take several
@@ -87,6 +89,18 @@ int ExitCodeOf(const absl::StatusOr<v1::BuildFinished>& finished, CommandContext
   if (!finished.ok()) return context.Fail(finished.status());
   return finished->failed_step() != 0 ? kExitFailed
                                       : ExitCodeFor(FromErrorDetail(finished->error()));
+}
+
+// Uploads what a stream reads and follows it; again if the farm has lost what was uploaded: until
+// something names it, a `farm prune` may take it.
+absl::StatusOr<v1::BuildFinished> UploadAndFollow(
+    const std::function<absl::Status()>& upload,
+    const std::function<absl::StatusOr<v1::BuildFinished>()>& follow) {
+  for (int attempt = 1;; ++attempt) {
+    RETURN_IF_ERROR(upload());
+    absl::StatusOr<v1::BuildFinished> finished = follow();
+    if (!absl::IsFailedPrecondition(finished.status()) || attempt == kUploadsMax) return finished;
+  }
 }
 
 bool Succeeded(const absl::StatusOr<v1::BuildFinished>& finished) {
@@ -146,17 +160,17 @@ int RunImport(const TransferFlags& flags, CommandContext& context, Interrupts& i
   const absl::StatusOr<SpooledFile> file = OpenSpooled(flags.source);
   if (!file.ok()) return context.Fail(AsLocalError(file.status()));
   *request.mutable_blob() = DigestToProto(file->digest);
-  const absl::Status stored = context.OnFarm([&](FarmClient& farm) -> absl::Status {
+  const auto upload = [&](FarmClient& farm) -> absl::Status {
     if (lseek(file->fd.get(), 0, SEEK_SET) < 0) return ErrnoStatus(errno, flags.source);
     FdSource bytes(file->fd.get());
     return farm.blobs().Put(file->digest, bytes);
-  });
-  if (!stored.ok()) return context.Fail(stored);
+  };
+  const auto start = [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+    return client.ImportImage(request, BlamingFile(flags.source, handler));
+  };
   const auto finished =
-      Follow("Importing", flags, context, interrupts,
-             [&](FarmClient& client, const FarmClient::EventHandler& handler) {
-               return client.ImportImage(request, BlamingFile(flags.source, handler));
-             });
+      UploadAndFollow([&] { return context.OnFarm(upload); },
+                      [&] { return Follow("Importing", flags, context, interrupts, start); });
   if (!Succeeded(finished)) return ExitCodeOf(finished, context);
   context.out() << "sha256:" << finished->image().config().hash() << std::endl;
   return kExitDone;
@@ -329,14 +343,17 @@ int RunLoad(const TransferFlags& flags, CommandContext& context, Interrupts& int
       ArchiveReader::Open(std::move(file->fd));
   if (!archive.ok()) return context.Fail(AsLocalError(Annotate(archive.status(), flags.input)));
   for (size_t i = 0; i < (*archive)->images().size(); ++i) {
-    const auto request =
-        context.OnFarm([&](FarmClient& farm) { return UploadImage(**archive, i, farm.blobs()); });
-    if (!request.ok()) return context.Fail(request.status());
+    v1::LoadImageRequest request;
+    const auto upload = [&](FarmClient& farm) -> absl::Status {
+      ASSIGN_OR_RETURN(request, UploadImage(**archive, i, farm.blobs()));
+      return absl::OkStatus();
+    };
+    const auto start = [&](FarmClient& client, const FarmClient::EventHandler& handler) {
+      return client.LoadImage(request, BlamingFile(flags.input, handler));
+    };
     const auto finished =
-        Follow("Loading", flags, context, interrupts,
-               [&](FarmClient& client, const FarmClient::EventHandler& handler) {
-                 return client.LoadImage(*request, BlamingFile(flags.input, handler));
-               });
+        UploadAndFollow([&] { return context.OnFarm(upload); },
+                        [&] { return Follow("Loading", flags, context, interrupts, start); });
     if (!Succeeded(finished)) return ExitCodeOf(finished, context);
     for (const Reference& name : (*archive)->images()[i].names) {
       context.out() << "Loaded image: " << name.WithDefaultTag().familiar() << "\n";
