@@ -1,8 +1,10 @@
 #ifndef FARM_CAS_BLOB_STORE_H_
 #define FARM_CAS_BLOB_STORE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -76,10 +78,29 @@ class CollectableBlobStore : public BlobStore {
   // Deletes the blob if its last use was before `time`; says if it did. A use that comes at the
   // same moment either finds the blob missing or keeps it.
   virtual absl::StatusOr<bool> DeleteIfUnusedSince(const Digest& digest, absl::Time time) = 0;
+
+  // From now on a use is also written down if the last one known was before `time`, however young
+  // it is: for who wants to delete what is not used from then on.
+  virtual void NoteUsesSince(absl::Time time) = 0;
 };
 
 // A use is written down only if the last one known is older than this.
 inline constexpr absl::Duration kLastUseResolution = absl::Hours(1);
+
+// For those who write a CollectableBlobStore: which uses to write down. Safe for concurrent calls.
+class UseNotes {
+ public:
+  explicit UseNotes(absl::Duration resolution) : resolution_(resolution) {}
+
+  void NoteSince(absl::Time time) { since_ns_ = absl::ToUnixNanos(time); }
+  bool IsWanted(absl::Time now, absl::Time last_use) const {
+    return now - last_use >= resolution_ || absl::ToUnixNanos(last_use) < since_ns_;
+  }
+
+ private:
+  const absl::Duration resolution_;
+  std::atomic<int64_t> since_ns_ = std::numeric_limits<int64_t>::min();
+};
 
 // SHA-256 and size of no bytes.
 const Digest& EmptyBlobDigest();

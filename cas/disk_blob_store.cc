@@ -406,7 +406,7 @@ absl::StatusOr<UniqueFd> DiskBlobStore::OpenBlob(const Digest& digest) {
         absl::StrCat("it has ", info.st_size, " bytes instead of ", digest.size_bytes()));
   }
   const absl::Time now = clock_.Now();
-  if (now - absl::TimeFromTimespec(info.st_mtim) >= options_.last_use_resolution) {
+  if (notes_.IsWanted(now, absl::TimeFromTimespec(info.st_mtim))) {
     RETURN_IF_ERROR(SetLastUse(fd.get(), now)) << path;
   }
   return fd;
@@ -417,7 +417,7 @@ bool DiskBlobStore::Use(const Digest& digest) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0 || info.st_size != digest.size_bytes()) return false;
   const absl::Time now = clock_.Now();
-  if (now - absl::TimeFromTimespec(info.st_mtim) < options_.last_use_resolution) return true;
+  if (!notes_.IsWanted(now, absl::TimeFromTimespec(info.st_mtim))) return true;
   const timespec time = absl::ToTimespec(now);
   const timespec times[2] = {time, time};
   return utimensat(AT_FDCWD, path.c_str(), times, 0) == 0;

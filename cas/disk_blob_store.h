@@ -65,6 +65,7 @@ class DiskBlobStore final : public CollectableBlobStore {
   absl::Status Delete(const Digest& digest) override;
   absl::Status ForEachBlob(const std::function<bool(const BlobInfo&)>& visit) override;
   absl::StatusOr<bool> DeleteIfUnusedSince(const Digest& digest, absl::Time time) override;
+  void NoteUsesSince(absl::Time time) override { notes_.NoteSince(time); }
 
   // A directory of this store's own for files that are to be given to PutFile(). Removed with the
   // store, with all that is in it.
@@ -87,6 +88,7 @@ class DiskBlobStore final : public CollectableBlobStore {
   const Owner owner_;
   const std::string temporary_dir_;
   const UniqueFd temporary_lock_;
+  UseNotes notes_{options_.last_use_resolution};
 };
 
 }  // namespace farm

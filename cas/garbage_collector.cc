@@ -8,8 +8,6 @@
 namespace farm {
 namespace {
 
-constexpr absl::Duration kPruneGraceMax = absl::Hours(2);
-
 int64_t HourOf(absl::Time time) { return absl::ToUnixSeconds(time) / 3600; }
 
 }  // namespace
@@ -20,12 +18,7 @@ GarbageCollector::GarbageCollector(Clock& clock, CollectableBlobStore& blobs, Op
   FARM_CHECK(options_.grace >= kGraceMin) << "a grace of " << options_.grace;
 }
 
-absl::Duration GarbageCollector::PruneGrace() const {
-  return std::min(options_.grace, kPruneGraceMax);
-}
-
 absl::StatusOr<GarbageCollector::Usage> GarbageCollector::Measure(const LiveSet& live) {
-  const absl::Time fresh = clock_.Now() - PruneGrace();
   Usage usage;
   const auto add = [](const Digest& digest, Amount& amount) {
     ++amount.blobs;
@@ -35,7 +28,7 @@ absl::StatusOr<GarbageCollector::Usage> GarbageCollector::Measure(const LiveSet&
     Usage::Row& row = usage.by_kind[std::string(live.KindOf(info.digest))];
     add(info.digest, usage.total);
     add(info.digest, row.all);
-    if (info.last_use < fresh && !live.IsPinned(info.digest)) add(info.digest, row.reclaimable);
+    if (!live.IsPinned(info.digest)) add(info.digest, row.reclaimable);
     return true;
   }));
   return usage;
@@ -48,13 +41,20 @@ absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Collect(const LiveSet
                 options_.low_mark_bytes, cancel, removed);
 }
 
+absl::Time GarbageCollector::BeginPrune() {
+  const absl::Time begun = clock_.Now();
+  blobs_.NoteUsesSince(begun);
+  return begun;
+}
+
 absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Prune(const LiveSet& live,
                                                                  const PruneOptions& options,
                                                                  const CancelToken& cancel,
                                                                  const Removed& removed) {
-  const absl::Duration unused_for = std::max(options.unused_for, PruneGrace());
-  return Remove(live, clock_.Now() - unused_for, options.keep_bytes, options.keep_bytes, cancel,
-                removed);
+  const absl::Time unused_since =
+      std::min(options.begun - options.unused_for,
+               options.busy_since - LastUseResolutionFor(options_.grace));
+  return Remove(live, unused_since, options.keep_bytes, options.keep_bytes, cancel, removed);
 }
 
 absl::StatusOr<GarbageCollector::Amount> GarbageCollector::Remove(

@@ -18,6 +18,11 @@
 namespace farm {
 
 inline constexpr absl::Duration kGraceMin = absl::Seconds(10);
+// How exactly uses are noted by who opens the store's files in another process.
+inline constexpr absl::Duration kOtherProcessLastUseResolution = absl::Seconds(1);
+// How long after BeginPrune() what is alive may be looked up: longer than the resolution above, and
+// than the second that a record of the index is exact to, so that all uses from then on are noted.
+inline constexpr absl::Duration kPruneDelay = absl::Seconds(2);
 
 // How exactly a store has to note uses for a collector with this grace.
 inline absl::Duration LastUseResolutionFor(absl::Duration grace) {
@@ -41,11 +46,11 @@ class LiveSet {
 // grows with the hours since the oldest use, not with the number of blobs. Readers and writers of
 // the store never wait for it. One run at a time; other calls may come from any thread.
 //
-// A blob used within the grace is never removed. That is for those who can't pin: an upload lives
-// until something names it, and who was told that a blob is there can rely on it for half a grace
-// (the store of `blobs` must note uses as exactly as LastUseResolutionFor(grace)). What a session
-// or an image names is pinned and needs no grace, so a short one loses nothing: an upload that
-// takes longer than the grace, in a store over its mark, is found missing and made again.
+// Collect() never removes a blob used within the grace. That is for those who can't pin: an upload
+// lives until something names it, and who was told that a blob is there can rely on it for half a
+// grace (the store of `blobs` must note uses as exactly as LastUseResolutionFor(grace)). What a
+// session or an image names is pinned and needs no grace, so a short one loses nothing: an upload
+// that takes longer than the grace, in a store over its mark, is found missing and made again.
 class GarbageCollector {
  public:
   struct Options {
@@ -63,7 +68,7 @@ class GarbageCollector {
   struct Usage {
     struct Row {
       Amount all;
-      Amount reclaimable;  // what Prune() with no further wishes would remove
+      Amount reclaimable;  // what Prune() would remove now if no build were under way
     };
     std::map<std::string, Row> by_kind;
     Amount total;
@@ -78,16 +83,23 @@ class GarbageCollector {
                                  const Removed& removed = nullptr);
 
   struct PruneOptions {
+    absl::Time begun;                                  // from BeginPrune()
     absl::Duration unused_for = absl::ZeroDuration();  // only what was not used for so long
     int64_t keep_bytes = 0;                            // ends when the store is down to this
+    // The start of the oldest build that is under way: what its steps have made is in the store
+    // before anything names it. What was used since then stays, and a resolution longer, as uses
+    // were noted no better.
+    absl::Time busy_since = absl::InfiniteFuture();
   };
-  // What was used within the grace, or 2 h if that is less, stays: a person who prunes wants the
-  // room back now, but uploads under way need some protection still.
+  // Removes what nothing holds, without a grace: who wants the room back wants it now. Instead, all
+  // uses are noted from BeginPrune() on, and `live` is looked up kPruneDelay later. So what a
+  // build that starts then relies on was either used since, or it is held. An upload that no build
+  // names yet is found missing and made again.
+  absl::Time BeginPrune();
   absl::StatusOr<Amount> Prune(const LiveSet& live, const PruneOptions& options,
                                const CancelToken& cancel, const Removed& removed = nullptr);
 
  private:
-  absl::Duration PruneGrace() const;
   // Removes unpinned blobs not used since `unused_since`, oldest hour first, until no more than
   // `target_bytes` are left, if there are more than `start_bytes`.
   absl::StatusOr<Amount> Remove(const LiveSet& live, absl::Time unused_since, int64_t start_bytes,

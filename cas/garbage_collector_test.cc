@@ -53,6 +53,13 @@ class GarbageCollectorTest : public testing::Test {
     return names;
   }
 
+  // As its caller does it.
+  absl::StatusOr<Amount> Prune(GarbageCollector::PruneOptions options = {}) {
+    options.begun = collector_.BeginPrune();
+    clock_.Advance(kPruneDelay);
+    return collector_.Prune(live_, options, cancel_);
+  }
+
   FakeClock clock_;
   MemoryBlobStore blobs_{clock_};
   FakeLiveSet live_;
@@ -91,7 +98,7 @@ TEST_F(GarbageCollectorTest, NeverTakesWhatIsPinned) {
   for (const char name : {'a', 'b', 'c', 'd', 'e'}) live_.Pin(Put(name));
   clock_.Advance(absl::Hours(100));
   EXPECT_THAT(collector_.Collect(live_, cancel_), IsOkAndHolds(Amount{}));
-  EXPECT_THAT(collector_.Prune(live_, {}, cancel_), IsOkAndHolds(Amount{}));
+  EXPECT_THAT(Prune(), IsOkAndHolds(Amount{}));
   EXPECT_EQ(Left(), "abcde");
 }
 
@@ -120,12 +127,43 @@ TEST_F(GarbageCollectorTest, PruneTakesAllThatIsIdleUnlessToldToKeepSome) {
     clock_.Advance(absl::Hours(2));
   }
   clock_.Advance(absl::Hours(1));
-  EXPECT_THAT(collector_.Prune(live_, {.unused_for = absl::Hours(6)}, cancel_),
-              IsOkAndHolds(Amount{1, 100}));
-  EXPECT_THAT(collector_.Prune(live_, {.keep_bytes = 150}, cancel_), IsOkAndHolds(Amount{1, 100}));
-  EXPECT_EQ(Left(), "c");
+  EXPECT_THAT(Prune({.unused_for = absl::Hours(6)}), IsOkAndHolds(Amount{1, 100}));
+  EXPECT_THAT(Prune({.keep_bytes = 150}), IsOkAndHolds(Amount{1, 100}));
+  EXPECT_EQ(Left(), "c");  // A use.
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_THAT(Prune(), IsOkAndHolds(Amount{1, 100}));
+}
+
+TEST_F(GarbageCollectorTest, APruneTakesWhatWasUsedJustBefore) {
+  Put('a');
+  live_.Pin(Put('b'));
+  clock_.Advance(absl::Milliseconds(1));
+  EXPECT_THAT(Prune(), IsOkAndHolds(Amount{1, 100}));
+  EXPECT_EQ(Left(), "b");
+}
+
+TEST_F(GarbageCollectorTest, WhatIsUsedFromTheBeginningOfAPruneOnStays) {
+  const Digest a = Put('a');
+  Put('b');
+  clock_.Advance(absl::Minutes(1));
+  const absl::Time begun = collector_.BeginPrune();
+  clock_.Advance(kPruneDelay);
+  EXPECT_THAT(blobs_.FindMissing({a}), IsOkAndHolds(testing::IsEmpty()));
+  EXPECT_THAT(collector_.Prune(live_, {.begun = begun}, cancel_), IsOkAndHolds(Amount{1, 100}));
+  EXPECT_EQ(Left(), "a");
+}
+
+TEST_F(GarbageCollectorTest, WhatBuildsUnderWayMayHaveUsedStays) {
+  Put('a');
   clock_.Advance(absl::Hours(3));
-  EXPECT_THAT(collector_.Prune(live_, {}, cancel_), IsOkAndHolds(Amount{1, 100}));
+  Put('b');  // Used again by the build, but uses are noted once in an hour.
+  clock_.Advance(absl::Minutes(50));
+  const absl::Time busy_since = clock_.Now();
+  clock_.Advance(absl::Hours(5));
+  Put('c');
+  clock_.Advance(absl::Hours(1));
+  EXPECT_THAT(Prune({.busy_since = busy_since}), IsOkAndHolds(Amount{1, 100}));
+  EXPECT_EQ(Left(), "bc");
 }
 
 TEST_F(GarbageCollectorTest, MeasuresByKind) {
@@ -139,7 +177,7 @@ TEST_F(GarbageCollectorTest, MeasuresByKind) {
   EXPECT_EQ(usage.by_kind.at("image").all, (Amount{1, 100}));
   EXPECT_EQ(usage.by_kind.at("image").reclaimable, (Amount{}));
   EXPECT_EQ(usage.by_kind.at("other").all, (Amount{2, 200}));
-  EXPECT_EQ(usage.by_kind.at("other").reclaimable, (Amount{1, 100}));
+  EXPECT_EQ(usage.by_kind.at("other").reclaimable, (Amount{2, 200}));
 }
 
 TEST_F(GarbageCollectorTest, ACancelledRunSaysWhatItDid) {
@@ -222,6 +260,34 @@ TEST(GarbageCollectorOfADiskTest, KeepsWhatIsHeldWhileTheStoreIsFilledToTwiceIts
   EXPECT_LE(usage.total.bytes, kMark);
   EXPECT_GT(usage.total.bytes, 0);
   EXPECT_THAT(blobs.FindMissing(pinned), IsOkAndHolds(testing::IsEmpty()));
+  std::filesystem::remove_all(dir);
+}
+
+// The real stores, of which one has a file and one a record of whole seconds for a blob's last use.
+TEST(GarbageCollectorOfADiskTest, APruneTakesWhatIsNotUsedFromItsBeginningOn) {
+  std::string dir = testing::TempDir() + "pruned-XXXXXX";
+  ASSERT_NE(mkdtemp(dir.data()), nullptr);
+  FakeClock clock;
+  clock.Advance(absl::Milliseconds(700));
+  MemoryIndex index;
+  ASSERT_OK_AND_ASSIGN(const std::unique_ptr<DiskBlobStore> disk,
+                       DiskBlobStore::Open(clock, {.dir = dir + "/cas"}));
+  SmallBlobStore blobs(clock, index, *disk);
+  GarbageCollector collector(clock, blobs, {});
+  std::vector<Digest> used, unused;
+  for (const size_t bytes : {size_t{1000}, size_t{100'000}}) {
+    used.push_back(PutBytes(blobs, std::string(bytes, 'u')).value());
+    unused.push_back(PutBytes(blobs, std::string(bytes, 'x')).value());
+  }
+  clock.Advance(absl::Milliseconds(1));
+  const absl::Time begun = collector.BeginPrune();
+  clock.Advance(kPruneDelay);
+  EXPECT_THAT(blobs.FindMissing(used), IsOkAndHolds(testing::IsEmpty()));
+  CancelToken cancel;
+  EXPECT_THAT(collector.Prune(FakeLiveSet(), {.begun = begun}, cancel),
+              IsOkAndHolds(Amount{2, 101'000}));
+  EXPECT_THAT(blobs.FindMissing(used), IsOkAndHolds(testing::IsEmpty()));
+  EXPECT_THAT(blobs.FindMissing(unused), IsOkAndHolds(testing::SizeIs(2)));
   std::filesystem::remove_all(dir);
 }
 

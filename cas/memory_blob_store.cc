@@ -111,7 +111,7 @@ std::shared_ptr<const std::string> MemoryBlobStore::Use(const Digest& digest) {
   MutexLock lock(mu_);
   const auto it = blobs_.find(digest);
   if (it == blobs_.end()) return nullptr;
-  if (now - it->second.last_use >= kLastUseResolution) it->second.last_use = now;
+  if (notes_.IsWanted(now, it->second.last_use)) it->second.last_use = now;
   return it->second.bytes;
 }
 

@@ -32,6 +32,7 @@ class MemoryBlobStore final : public CollectableBlobStore {
   absl::Status Delete(const Digest& digest) override;
   absl::Status ForEachBlob(const std::function<bool(const BlobInfo&)>& visit) override;
   absl::StatusOr<bool> DeleteIfUnusedSince(const Digest& digest, absl::Time time) override;
+  void NoteUsesSince(absl::Time time) override { notes_.NoteSince(time); }
 
   // For tests: flips a bit of the stored bytes, which must not be empty.
   void Damage(const Digest& digest);
@@ -47,6 +48,7 @@ class MemoryBlobStore final : public CollectableBlobStore {
 
   Clock& clock_;
   const Options options_;
+  UseNotes notes_{kLastUseResolution};
   Mutex mu_;
   std::map<Digest, Blob> blobs_ FARM_GUARDED_BY(mu_);
 };

@@ -190,7 +190,7 @@ absl::StatusOr<bool> SmallBlobStore::Use(const Digest& digest) {
   const std::optional<UseRecord> use = DecodeUse(*record);
   if (!use.has_value() || use->size_bytes != digest.size_bytes()) return false;
   const absl::Time now = clock_.Now();
-  if (now - use->last_use < options_.last_use_resolution) return true;
+  if (!notes_.IsWanted(now, use->last_use)) return true;
   IndexBatch batch;
   batch.Expect(IndexTable::kBlob, UseKey(digest), *record);
   batch.Put(IndexTable::kBlob, UseKey(digest), EncodeUse({digest.size_bytes(), now}));

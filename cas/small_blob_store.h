@@ -39,6 +39,10 @@ class SmallBlobStore final : public CollectableBlobStore {
   absl::Status Delete(const Digest& digest) override;
   absl::Status ForEachBlob(const std::function<bool(const BlobInfo&)>& visit) override;
   absl::StatusOr<bool> DeleteIfUnusedSince(const Digest& digest, absl::Time time) override;
+  void NoteUsesSince(absl::Time time) override {
+    notes_.NoteSince(time);
+    large_.NoteUsesSince(time);
+  }
 
  private:
   bool IsSmall(const Digest& digest) const {
@@ -51,6 +55,7 @@ class SmallBlobStore final : public CollectableBlobStore {
   Index& index_;
   CollectableBlobStore& large_;
   const Options options_;
+  UseNotes notes_{options_.last_use_resolution};
 };
 
 }  // namespace farm

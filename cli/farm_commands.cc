@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "base/version.h"
@@ -29,6 +30,7 @@ constexpr absl::Duration kInfoTimeout = absl::Seconds(10);
 struct FarmFlags {
   std::string format;
   std::string unused_for;
+  std::string filter;
   std::string keep;
   bool all = false;
   bool force = false;
@@ -112,20 +114,23 @@ int RunDiskUsage(const FarmFlags& flags, CommandContext& context) {
 int RunPrune(const FarmFlags& flags, CommandContext& context) {
   v1::PruneRequest request;
   request.set_all(flags.all);
-  if (!flags.unused_for.empty()) {
+  if (!flags.filter.empty() || !flags.unused_for.empty()) {
+    absl::string_view text = flags.filter.empty() ? flags.unused_for : flags.filter;
+    const bool is_until = flags.filter.empty() || absl::ConsumePrefix(&text, "until=");
     absl::Duration unused_for;
-    if (!absl::ParseDuration(flags.unused_for, &unused_for) || unused_for < absl::ZeroDuration()) {
-      context.Fail(absl::InvalidArgumentError(absl::StrCat("--unused-for: '", flags.unused_for,
-                                                           "' is not a duration like 24h or 90m")));
-      return kExitUsage;
+    if (!is_until || !absl::ParseDuration(text, &unused_for) || unused_for < absl::ZeroDuration()) {
+      return context.Fail(AsUsageError(absl::InvalidArgumentError(
+          flags.filter.empty() ? absl::StrCat("--unused-for ", flags.unused_for,
+                                              ": expected a duration like 24h or 90m")
+                               : absl::StrCat("--filter ", flags.filter,
+                                              ": expected until= and a duration like 24h"))));
     }
     request.mutable_unused_for()->set_seconds(absl::ToInt64Seconds(unused_for));
   }
   if (!flags.keep.empty()) {
     const absl::StatusOr<int64_t> keep_bytes = ParseSize(flags.keep);
     if (!keep_bytes.ok()) {
-      context.Fail(Annotate(keep_bytes.status(), "--keep"));
-      return kExitUsage;
+      return context.Fail(AsUsageError(Annotate(keep_bytes.status(), "--keep")));
     }
     request.set_keep_bytes(*keep_bytes);
   }
@@ -147,11 +152,6 @@ int RunPrune(const FarmFlags& flags, CommandContext& context) {
   if (!pruned.ok()) return context.Fail(pruned.status());
   for (const std::string& id : pruned->images_removed()) {
     context.out() << "Deleted: " << HarmlessLine(id, false) << "\n";
-  }
-  if (pruned->blobs_removed() == 0) {
-    context.out()
-        << "What was used within two hours, or the farm's `grace` if that is less, stays: "
-           "a build may be about to use it.\n";
   }
   context.out() << "Removed " << Counted(pruned->images_removed_size(), "image")
                 << " without a tag, " << Counted(pruned->blobs_removed(), "blob")
@@ -243,8 +243,16 @@ void AddFarmCommands(CLI::App& app, CommandRunner& run) {
   prune.add_flag("-a,--all", flags->all, "also results that a next build could use");
   prune.add_option("--unused-for", flags->unused_for, "only what was not used for so long")
       ->type_name("DURATION");
+  prune.add_option("--filter", flags->filter, "until=24h is --unused-for 24h, as docker has it")
+      ->type_name("until=DURATION")
+      ->take_last();
   prune.add_option("--keep", flags->keep, "stop when no more than so much is left")
       ->type_name("SIZE");
+  prune.footer(
+      "What a build, a lease or a tagged image holds stays. While builds run, so does\n"
+      "what was used since the oldest of them began, and in the hour before: what their\n"
+      "steps make is held by nothing until it is complete.\n"
+      "Example:\n  farm prune -a -f --filter until=24h");
 
   flags = std::make_shared<FarmFlags>();
   CLI::App& local = *app.add_subcommand("local", "Look after the farm on this machine");

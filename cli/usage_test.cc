@@ -252,6 +252,22 @@ TEST_F(CommandTest, APruneTellsWhichImagesItRemoved) {
             "Total reclaimed space: 1kB\n");
 }
 
+TEST_F(CommandTest, APruneTakesDockersFilterForWhatToKeep) {
+  for (const std::vector<std::string> &flags :
+       {std::vector<std::string>{"--filter", "until=90m"}, {"--unused-for", "90m"}}) {
+    client_ = std::make_unique<FakeFarmClient>();
+    auto asked = std::make_shared<v1::PruneRequest>();
+    client_->on_prune = [asked](const v1::PruneRequest &request) { *asked = request; };
+    EXPECT_EQ(Run({"prune", "-a", "-f", flags[0], flags[1]}), kExitDone) << err_.str();
+    EXPECT_TRUE(asked->all());
+    EXPECT_EQ(asked->unused_for().seconds(), 90 * 60);
+  }
+  for (const char *wrong : {"until=soon", "label=x", "until"}) {
+    EXPECT_EQ(RunProgram({"prune", "-f", "--filter", wrong}, out_, err_, clock_), kExitUsage);
+  }
+  EXPECT_THAT(err_.str(), HasSubstr("--filter label=x: expected until= and a duration like 24h"));
+}
+
 TEST_F(CommandTest, DiskUsageSaysThatItCountsBlobs) {
   v1::DiskUsageResponse::Row &row = *farm_.disk_usage.add_rows();
   row.set_kind("image");

@@ -13,7 +13,9 @@ class Collector {
   virtual ~Collector() = default;
 
   virtual absl::StatusOr<v1::DiskUsageResponse> DiskUsage() = 0;
-  // Removes what no build, lease or tagged image holds, the least recently used first.
+  // Removes what no build, lease or tagged image holds, the least recently used first. While builds
+  // are under way, what was used since the oldest began stays, and what was an hour before. Takes
+  // seconds at least.
   virtual absl::StatusOr<v1::PruneResponse> Prune(const v1::PruneRequest& request) = 0;
   // One round: if the store is over its high mark, removes down to the low mark.
   virtual absl::Status Collect() = 0;

@@ -1,5 +1,6 @@
 #include "coordinator/session_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/random/random.h"
@@ -23,7 +24,8 @@ absl::Status SessionTable::Start(std::shared_ptr<Session> session) {
   }
   ++open_;
   Touch();
-  sessions_[session->id()] = {.session = session, .since = clock_.Now()};
+  const absl::Time now = clock_.Now();
+  sessions_[session->id()] = {.session = session, .started = now, .since = now};
   session->events().OnFinished([this, id = session->id()] {
     sessions_[id].since = clock_.Now();
     --open_;
@@ -71,6 +73,14 @@ Session::LiveBlobs SessionTable::LiveBlobs() const {
   Session::LiveBlobs live;
   for (const auto& [id, entry] : sessions_) entry.session->AddLiveBlobs(live);
   return live;
+}
+
+absl::Time SessionTable::BusySince() const {
+  absl::Time since = absl::InfiniteFuture();
+  for (const auto& [id, entry] : sessions_) {
+    if (!entry.session->events().finished()) since = std::min(since, entry.started);
+  }
+  return since;
 }
 
 void SessionTable::Touch() { last_use_ns_ = absl::ToUnixNanos(clock_.Now()); }

@@ -42,6 +42,8 @@ class SessionTable {
   void CancelAll(const absl::Status& why);
   // Of all sessions, open and finished.
   Session::LiveBlobs LiveBlobs() const;
+  // When the oldest of those that are open was started; InfiniteFuture if none is.
+  absl::Time BusySince() const;
 
   // Safe from any thread.
   int open_sessions() const { return open_; }
@@ -52,6 +54,7 @@ class SessionTable {
  private:
   struct Entry {
     std::shared_ptr<Session> session;
+    absl::Time started;
     absl::Time since;  // without watchers, or finished
   };
 

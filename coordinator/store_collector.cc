@@ -29,6 +29,7 @@ class StoreCollector::Known final : public LiveSet {
   DigestSet sessions;
   DigestSet steps;
   bool keep_steps = false;
+  absl::Time busy_since = absl::InfiniteFuture();
 
   bool IsPinned(const Digest& digest) const override {
     return images.contains(digest) || sessions.contains(digest) ||
@@ -62,16 +63,23 @@ StoreCollector::~StoreCollector() = default;
 absl::StatusOr<std::unique_ptr<StoreCollector::Known>> StoreCollector::Look(bool keep_steps) {
   auto known = std::make_unique<Known>();
   known->keep_steps = keep_steps;
-  // Sessions first: what they publish meanwhile is young, and so protected by the grace.
-  const auto answer = std::make_shared<std::pair<CancelToken, Session::LiveBlobs>>();
+  // Sessions first: what they publish meanwhile is young, and so protected.
+  struct Answer {
+    CancelToken done;
+    Session::LiveBlobs live;
+    absl::Time busy_since;
+  };
+  const auto answer = std::make_shared<Answer>();
   const bool posted = loop_.Post([this, answer] {
-    answer->second = sessions_.LiveBlobs();
-    answer->first.Cancel();
+    answer->live = sessions_.LiveBlobs();
+    answer->busy_since = sessions_.BusySince();
+    answer->done.Cancel();
   });
-  if (!posted || !answer->first.WaitFor(kLoopTimeout)) {
+  if (!posted || !answer->done.WaitFor(kLoopTimeout)) {
     return absl::UnavailableError("the coordinator is stopping or has too much to do");
   }
-  const auto& [blobs, tables] = answer->second;
+  known->busy_since = answer->busy_since;
+  const auto& [blobs, tables] = answer->live;
   known->sessions.insert(blobs.begin(), blobs.end());
   known->sessions.insert(tables.begin(), tables.end());
   for (const Digest& digest : tables) {
@@ -127,12 +135,18 @@ absl::StatusOr<GarbageCollector::Amount> StoreCollector::Sweep(
 
 absl::StatusOr<v1::PruneResponse> StoreCollector::Prune(const v1::PruneRequest& request) {
   MutexLock lock(one_at_a_time_);
+  const absl::Time begun = collector_.BeginPrune();
+  if (stopping_.WaitFor(kPruneDelay)) {
+    return absl::UnavailableError("the coordinator is stopping");
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Known> known, Look(/*keep_steps=*/!request.all()));
   ASSIGN_OR_RETURN(const GarbageCollector::Amount removed,
                    Sweep([&](const GarbageCollector::Removed& tell) {
                      return collector_.Prune(*known,
-                                             {.unused_for = DurationFromProto(request.unused_for()),
-                                              .keep_bytes = request.keep_bytes()},
+                                             {.begun = begun,
+                                              .unused_for = DurationFromProto(request.unused_for()),
+                                              .keep_bytes = request.keep_bytes(),
+                                              .busy_since = known->busy_since},
                                              stopping_, tell);
                    }));
   v1::PruneResponse response;

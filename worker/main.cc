@@ -226,7 +226,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   if (!config.shared_blob_dir().empty()) {
     ASSIGN_OR_RETURN(
         disk, DiskBlobStore::Open(clock, {.dir = config.shared_blob_dir(),
-                                          .last_use_resolution = LastUseResolutionFor(kGraceMin),
+                                          .last_use_resolution = kOtherProcessLastUseResolution,
                                           .trust_files = true}));
     host = std::make_unique<HostBlobStore>(verifying, *disk);
   }

@@ -40,6 +40,7 @@ class FakeFarmClient final : public FarmClient {
   std::function<absl::Status()> shutdown;
   v1::DiskUsageResponse disk_usage;
   v1::PruneResponse pruned;
+  std::function<void(const v1::PruneRequest&)> on_prune;
 
   static absl::Status Play(const Script& script, const EventHandler& handler) {
     for (const v1::BuildEvent& event : script.events) handler(event);
@@ -118,7 +119,10 @@ class FakeFarmClient final : public FarmClient {
     return PlayNext(exports, handler);
   }
   absl::StatusOr<v1::DiskUsageResponse> DiskUsage() override { return disk_usage; }
-  absl::StatusOr<v1::PruneResponse> Prune(const v1::PruneRequest&) override { return pruned; }
+  absl::StatusOr<v1::PruneResponse> Prune(const v1::PruneRequest& request) override {
+    if (on_prune != nullptr) on_prune(request);
+    return pruned;
+  }
 
  private:
   static absl::Status NotScripted() { return absl::UnimplementedError("not scripted"); }

@@ -101,5 +101,16 @@ TEST_F(CollectionTest, NoBuildFailsAtTwiceTheHighMarkAndTheSizeComesDown) {
   farm_.FarmOk({"build", dir_ / "t0b0"});
 }
 
+TEST_F(CollectionTest, APruneOfAllTakesAtOnceWhatNoTagHolds) {
+  farm_.FarmOk({"import", BusyboxRootTar(), "base:1"});
+  farm_.FarmOk({"build", "-t", "kept:1", Context("kept")});
+  farm_.FarmOk({"build", Context("gone")});
+  const std::string kept_before = farm_.FarmOk({"save", "kept:1"}).out;
+  EXPECT_THAT(farm_.FarmOk({"prune", "-a", "-f"}).out, testing::HasSubstr("Deleted: sha256:"));
+  EXPECT_EQ(farm_.FarmOk({"du", "--format", "{{.Type}} {{.Reclaimable}}"}).out, "image 0B\n");
+  EXPECT_EQ(farm_.FarmOk({"save", "kept:1"}).out, kept_before);
+  farm_.FarmOk({"build", Context("gone")});
+}
+
 }  // namespace
 }  // namespace farm
