@@ -484,7 +484,7 @@ TEST_F(BuildFilesTest, WithoutADockerfileThatOfLowerCaseIsTaken) {
   ASSERT_OK_AND_ASSIGN(BuildFiles files, Read());
   EXPECT_EQ(files.dockerfile, "FROM lower");
   EXPECT_EQ(files.dockerfile_name, "dockerfile");
-  EXPECT_TRUE(files.ignore.Ignores("own"));
+  EXPECT_TRUE(files.ignore_file.ignore.Ignores("own"));
   ASSERT_OK_AND_ASSIGN(files, Read((context_ / "Dockerfile").string()));
   EXPECT_EQ(files.dockerfile_name, (context_ / "dockerfile").string());
   Write("Dockerfile", "FROM upper");

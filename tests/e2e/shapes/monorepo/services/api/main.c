@@ -1,0 +1,6 @@
+#include <greet/greet.h>
+
+int main(void) {
+  Greet("api");
+  return 0;
+}
