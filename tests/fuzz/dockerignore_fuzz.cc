@@ -19,8 +19,10 @@ void CheckCleanPath(const std::string& path) {
 
 void Test(absl::string_view input) {
   const size_t nul = std::min(input.find('\0'), input.size());
-  const std::string path = CleanPath(input.substr(std::min(nul + 1, input.size())));
+  std::string path = CleanPath(input.substr(std::min(nul + 1, input.size())));
   CheckCleanPath(path);
+  // Paths to be judged are relative.
+  if (path[0] == '/') path = CleanPath(path.substr(1));
   const absl::StatusOr<DockerIgnore> ignore =
       DockerIgnore::Parse(".dockerignore", input.substr(0, nul));
   if (!ignore.ok()) {
