@@ -158,7 +158,7 @@ TEST_F(TutorialTest, AStepThatFailedBeforeIsExplainedByThat) {
   context_.Write("Dockerfile", "FROM centos:7\nRUN echo explained; exit 3\n");
   const std::vector<std::string> build = {"build", "--progress=plain", "--explain",
                                           context_.path()};
-  EXPECT_THAT(farm_->Farm(build).err, HasSubstr("no earlier run of it is known"));
+  EXPECT_EQ(farm_->Farm(build).exit_code, 1);
   EXPECT_THAT(farm_->Farm(build).err, HasSubstr("it failed when it ran last: exit code: 3"));
 }
 
