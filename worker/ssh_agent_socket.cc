@@ -145,6 +145,7 @@ void SshAgentSocket::Serve(Connection& connection) {
     const std::string answer = IsSshAgentRequestPassedOn(**question)
                                    ? AnswerTo(**question)
                                    : std::string(SshAgentFailure());
+    if (closing_.cancelled()) break;  // The step is over: an answer would be none of the agent's.
     if (!SendSshAgentMessage(connection.fd.get(), answer, absl::Now() + kSendMax).ok()) break;
   }
   MutexLock lock(mu_);
