@@ -15,6 +15,9 @@
 
 namespace farm {
 
+// Mounts of type ssh of one RUN: each has threads on the worker.
+inline constexpr size_t kSshMountsMax = 8;
+
 // Of one message without its length. OpenSSH's own limit.
 inline constexpr size_t kSshAgentMessageBytesMax = 256 << 10;
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "base/ssh_agent_protocol.h"
 #include "base/status_macros.h"
 #include "dockerfile/clean_path.h"
 #include "dockerfile/heredoc.h"
@@ -254,7 +255,7 @@ class MountLowering {
   const StageState& stage_;
   const Instruction& instruction_;
   SourcePosition position_;
-  int ssh_agents_ = 0;
+  size_t ssh_agents_ = 0;
 };
 
 v1::RunMount ScriptMount(const InlineFile& file) {

@@ -26,8 +26,6 @@ inline constexpr size_t kExposedPortsMax = 16 << 10;
 // Variables that a stage has, of ENV, ARG and its base.
 inline constexpr size_t kStageVariablesMax = 10'000;
 
-// Mounts of type ssh of one RUN: each has threads on the worker.
-inline constexpr int kSshMountsMax = 8;
 // --exclude of one COPY or ADD: each is tried on each path.
 inline constexpr size_t kExcludesMax = 300;
 

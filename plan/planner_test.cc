@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "base/byte_stream.h"
 #include "base/source_position.h"
+#include "base/ssh_agent_protocol.h"
 #include "base/status_macros.h"
 #include "base/testing/status_matchers.h"
 #include "dockerfile/parser.h"
@@ -484,7 +485,7 @@ TEST(MakePlanTest, TheFirstSshAgentIsNamedByTheEnvironmentUnlessTheFileDoes) {
 
 TEST(MakePlanTest, SshMountsOfARunAreBounded) {
   std::string text = "FROM a\nRUN";
-  for (int i = 0; i < kSshMountsMax; ++i) absl::StrAppend(&text, " --mount=type=ssh");
+  for (size_t i = 0; i < kSshMountsMax; ++i) absl::StrAppend(&text, " --mount=type=ssh");
   EXPECT_OK(PlanOf(text + " x\n"));
   EXPECT_THAT(PlanOf(text + " --mount=type=ssh x\n"),
               StatusIs(absl::StatusCode::kInvalidArgument,

@@ -10,12 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/digest_proto.h"
 #include "base/errno_status.h"
+#include "base/ssh_agent_protocol.h"
 #include "base/status_macros.h"
 
 namespace farm {
 namespace {
 
-constexpr size_t kSshAgentsMax = 8;  // As the planner has it: each has threads.
 constexpr uint32_t kTmpfsMode = 01777;
 constexpr uint32_t kModeBits = 07777;
 constexpr uint32_t kSocketModeBits = 0777;
@@ -194,9 +194,9 @@ absl::Status RunMounts::AddSshAgent(int index) {
     if (!asked.required()) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat("ssh agent ", asked.id(), ": not found"));
   }
-  if (ssh_agents_.size() == kSshAgentsMax) {
+  if (ssh_agents_.size() == kSshMountsMax) {
     return absl::InvalidArgumentError(
-        absl::StrCat("more than ", kSshAgentsMax, " mounts of ssh agents"));
+        absl::StrCat("more than ", kSshMountsMax, " mounts of ssh agents"));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<SshAgentSocket> socket,
                    SshAgentSocket::Open(
