@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -26,6 +27,7 @@
 #include "cli/follow_build.h"
 #include "cli/human_units.h"
 #include "cli/interrupts.h"
+#include "cli/layout_images.h"
 #include "cli/named_contexts.h"
 #include "cli/progress.h"
 #include "cli/registry_credentials.h"
@@ -152,11 +154,23 @@ class Build {
     std::set<std::string> all;
     for (const ContextFlag& flag : named_contexts_) all.insert(flag.name);
     if (files_.dockerfile.empty() || all.empty()) return all;
-    auto source = DockerfileSource::Create(files_.dockerfile_name, files_.dockerfile);
-    if (!source.ok()) return {};
-    const auto file = ParseDockerfile(*std::move(source));
+    const absl::StatusOr<Dockerfile> file = ParseHere();
     if (!file.ok()) return {};
     return ContextsNeeded(*file, {}, OptionsOfPlan()).value_or(std::set<std::string>());
+  }
+
+  // The same of images; nullopt if there is no Dockerfile here.
+  std::optional<std::vector<ImageKey>> ImagesRead() const {
+    if (files_.dockerfile.empty()) return std::nullopt;
+    const absl::StatusOr<Dockerfile> file = ParseHere();
+    if (!file.ok()) return std::vector<ImageKey>();
+    return ImagesToResolve(*file, {}, OptionsOfPlan()).value_or(std::vector<ImageKey>());
+  }
+
+  absl::StatusOr<Dockerfile> ParseHere() const {
+    ASSIGN_OR_RETURN(DockerfileSource source,
+                     DockerfileSource::Create(files_.dockerfile_name, files_.dockerfile));
+    return ParseDockerfile(std::move(source));
   }
 
   // Those that are to be sent: the build context, and the named ones of `names`.
@@ -204,7 +218,7 @@ class Build {
     for (const ContextFlag& flag : named_contexts_) all.insert(flag.name);
     RETURN_IF_ERROR(AddLocalContexts(all));
     for (size_t i = known; i < contexts_.size(); ++i) RETURN_IF_ERROR(Scan(contexts_[i]));
-    return absl::OkStatus();
+    return layout_images_.Read(named_contexts_, std::nullopt, request_);
   }
 
   absl::StatusOr<v1::BuildFinished> BuildOnFarm() {
@@ -276,6 +290,7 @@ class Build {
 
   absl::Status Scan() {
     RETURN_IF_ERROR(AddLocalContexts(ContextsRead()));
+    RETURN_IF_ERROR(layout_images_.Read(named_contexts_, ImagesRead(), request_));
     for (LocalContext& context : contexts_) RETURN_IF_ERROR(Scan(context));
     return absl::OkStatus();
   }
@@ -304,11 +319,15 @@ class Build {
   absl::Status AddCredentials() {
     const std::set<std::string> push_hosts = PushHosts(outputs_, request_);
     RETURN_IF_ERROR(AddRegistryCredentials(push_hosts, *request_.mutable_credentials()));
+    PlanOptions options = OptionsOfPlan();
+    for (const ContextFlag& flag : named_contexts_) {
+      if (!flag.layout.empty()) options.contexts.at(flag.name).image = "scratch";  // No registry's.
+    }
     // What is in a Dockerfile that the farm has yet to fetch is not known here.
     std::set<std::string> hosts = files_.dockerfile.empty()
                                       ? HostsWithLogin()
                                       : RegistryHostsOf(files_.dockerfile_name, files_.dockerfile,
-                                                        StageGraphOptionsOf(OptionsOfPlan()));
+                                                        StageGraphOptionsOf(options));
     for (const std::string& host : push_hosts) hosts.erase(host);
     AddPullCredentials(
         hosts, [&](absl::string_view line) { progress_->Note(line); },
@@ -320,7 +339,13 @@ class Build {
     for (const LocalContext& context : contexts_) {
       RETURN_IF_ERROR(Upload(context, client, trust_table));
     }
-    return absl::OkStatus();
+    int task = -1;
+    const absl::Status layers = layout_images_.Upload(client.blobs(), [&](int64_t sent_bytes) {
+      if (task < 0) task = progress_->BeginTask("[internal] transfer OCI layouts");
+      progress_->UpdateTask(task, absl::StrCat("transferring layers: ", HumanSize(sent_bytes)));
+    });
+    if (task >= 0) progress_->EndTask(task, layers);
+    return layers;
   }
 
   absl::Status Upload(const LocalContext& context, FarmClient& client, bool trust_table) {
@@ -427,6 +452,7 @@ class Build {
   std::vector<ContextFlag> named_contexts_;
   BuildFiles files_;
   std::vector<LocalContext> contexts_;
+  LayoutImages layout_images_;
   BuildHandle handle_;
   bool hinted_ = false;
   Interrupts* interrupts_ = nullptr;
@@ -483,7 +509,7 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   list("--build-arg", flags->build_args, "NAME[=VALUE]",
        "value of an ARG; NAME alone takes the environment's");
   list("--build-context", flags->build_contexts, "NAME=VALUE",
-       "directory, docker-image://REF or URL in place of the image or stage NAME");
+       "directory, docker-image://REF, oci-layout://DIR[:TAG] or URL in place of NAME");
   text("--target", flags->target, "STAGE", "stage to build [the last]");
   list("-o,--output", flags->outputs, "DIR|type=...",
        "image, registry, oci, docker, tar or local, with dest=, name=, push=, compression=, "

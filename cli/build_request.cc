@@ -170,7 +170,11 @@ void AddNamedContexts(const std::vector<ContextFlag>& contexts, v1::StartBuildRe
         context.mutable_table();
         break;
       case NamedContext::Kind::kImage:
-        context.set_image(flag.context.image);
+        if (flag.layout.empty()) {
+          context.set_image(flag.context.image);
+        } else {
+          context.mutable_layout()->set_reference(flag.context.image);
+        }
         break;
       case NamedContext::Kind::kRemote:
         context.set_url(flag.context.remote.url);

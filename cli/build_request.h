@@ -57,7 +57,7 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
 std::set<std::string> PushHosts(const std::vector<BuildOutput>& outputs,
                                 const v1::StartBuildRequest& request);
 
-// Without the tables of those that are here.
+// Without the tables and images of those that are here.
 void AddNamedContexts(const std::vector<ContextFlag>& contexts, v1::StartBuildRequest& request);
 
 }  // namespace farm

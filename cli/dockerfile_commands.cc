@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
+#include "base/sha256.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "cli/build_arguments.h"
@@ -20,6 +22,7 @@
 #include "cli/exit_code.h"
 #include "cli/failure_report.h"
 #include "cli/interrupts.h"
+#include "cli/layout_images.h"
 #include "cli/named_contexts.h"
 #include "cli/registry_credentials.h"
 #include "cli/terminal_text.h"
@@ -105,6 +108,20 @@ absl::StatusOr<BaseImage> Resolve(const ImageKey& key, FarmClient& client,
   return image;
 }
 
+// The same, or an image of a layout that is here.
+absl::StatusOr<BaseImage> Resolve(const ImageKey& key, const std::vector<ContextFlag>& contexts,
+                                  CommandContext& context) {
+  ASSIGN_OR_RETURN(std::optional<LayoutReader::Image> here, FindLayoutImage(contexts, key));
+  if (!here.has_value()) {
+    return context.OnFarm([&](FarmClient& farm) { return Resolve(key, farm, context); });
+  }
+  BaseImage image;
+  image.reference = key.name;
+  image.manifest = DigestOf(here->manifest_bytes);
+  image.config = std::move(here->config);
+  return image;
+}
+
 struct Planned {
   absl::StatusOr<Plan> plan = absl::UnknownError("not planned");
   std::vector<LintWarning> warnings;
@@ -114,6 +131,7 @@ struct Planned {
 absl::StatusOr<Plan> MakePlanOf(const Dockerfile& file, const PlanFlags& flags,
                                 CommandContext& context, ResolvedImages& images) {
   ASSIGN_OR_RETURN(const PlanOptions options, OptionsOf(flags));
+  ASSIGN_OR_RETURN(const std::vector<ContextFlag> contexts, ReadContextFlags(flags.build_contexts));
   const bool assume = flags.offline || !flags.base_config.empty();
   while (true) {
     ASSIGN_OR_RETURN(const std::vector<ImageKey> missing, ImagesToResolve(file, images, options));
@@ -125,8 +143,7 @@ absl::StatusOr<Plan> MakePlanOf(const Dockerfile& file, const PlanFlags& flags,
         ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
         ASSIGN_OR_RETURN(image.config, AssumedConfig(flags, platform));
       } else {
-        absl::StatusOr<BaseImage> found =
-            context.OnFarm([&](FarmClient& farm) { return Resolve(key, farm, context); });
+        absl::StatusOr<BaseImage> found = Resolve(key, contexts, context);
         if (absl::IsUnavailable(found.status())) return found.status();  // No line's mistake.
         if (!found.ok()) return UnresolvedImage(file, images, options, key, found.status());
         image = *std::move(found);
@@ -288,7 +305,7 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
       ->allow_extra_args(false)
       ->take_all();
   plan.add_option("--build-context", flags->build_contexts,
-                  "directory, docker-image://REF or URL in place of the image or stage NAME")
+                  "directory, docker-image://REF, oci-layout://DIR[:TAG] or URL in place of NAME")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->take_all();
@@ -326,7 +343,7 @@ void AddDockerfileCommands(CLI::App& app, CommandRunner& run) {
       ->allow_extra_args(false)
       ->take_all();
   lint.add_option("--build-context", flags->build_contexts,
-                  "directory, docker-image://REF or URL in place of the image or stage NAME")
+                  "directory, docker-image://REF, oci-layout://DIR[:TAG] or URL in place of NAME")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->take_all();

@@ -2,15 +2,18 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/digest.h"
 #include "base/redact_url.h"
 #include "base/status_macros.h"
 #include "cli/build_files.h"
 #include "cli/exit_code.h"
+#include "oci/layout_reader.h"
 #include "oci/reference.h"
 #include "plan/remote_context.h"
 
@@ -24,14 +27,46 @@ absl::Status ReadImage(absl::string_view reference, ContextFlag& flag) {
   return Reference::Parse(reference).status();
 }
 
+// Cuts what follows the last `mark` off a path, unless the path is that of a directory, as a
+// directory goes before all other meanings of its name, or the mark is within its directories.
+std::optional<std::string> CutSuffix(char mark, absl::string_view& path) {
+  const size_t at = path.rfind(mark);
+  std::error_code error;
+  if (at == absl::string_view::npos || path.find('/', at) != absl::string_view::npos ||
+      std::filesystem::is_directory(std::string(path), error)) {
+    return std::nullopt;
+  }
+  std::string suffix(path.substr(at + 1));
+  path = path.substr(0, at);
+  return suffix;
+}
+
+// DIRECTORY[:TAG][@DIGEST]
+absl::Status ReadLayout(absl::string_view value, ContextFlag& flag) {
+  std::optional<std::string> digest = CutSuffix('@', value);
+  const std::string tag = CutSuffix(':', value).value_or("latest");
+  if (value.empty() || tag.empty()) {
+    return absl::InvalidArgumentError("expected oci-layout://DIRECTORY[:TAG][@sha256:DIGEST]");
+  }
+  flag.layout = std::string(value);
+  const LayoutReader layout(flag.layout);
+  if (digest.has_value()) {
+    RETURN_IF_ERROR(Digest::FromOci(*digest, 0).status()) << "digest";
+    RETURN_IF_ERROR(AsLocalError(layout.CheckBlob(*digest)));
+  } else {
+    ASSIGN_OR_RETURN(digest, layout.DigestOfTag(tag), AsLocalError(_));
+  }
+  ASSIGN_OR_RETURN(const Reference name, Reference::Parse(flag.name));
+  ASSIGN_OR_RETURN(const Reference pinned, name.RepositoryOnly().WithDigest(*digest));
+  flag.context.kind = NamedContext::Kind::kImage;
+  flag.context.image = pinned.familiar();
+  return absl::OkStatus();
+}
+
 absl::Status ReadValue(const std::string& value, ContextFlag& flag) {
   absl::string_view rest = value;
   if (absl::ConsumePrefix(&rest, "docker-image://")) return ReadImage(rest, flag);
-  if (absl::StartsWith(value, "oci-layout://")) {
-    return absl::UnimplementedError(
-        "OCI layouts are not read from a directory yet: `tar -C DIRECTORY -c . | farm load`, and "
-        "then docker-image://NAME");
-  }
+  if (absl::ConsumePrefix(&rest, "oci-layout://")) return ReadLayout(rest, flag);
   if (absl::StartsWith(value, "target:")) {
     return absl::InvalidArgumentError(
         "a target is one of a bake file, which farm build does not read; name a directory, "
@@ -46,7 +81,8 @@ absl::Status ReadValue(const std::string& value, ContextFlag& flag) {
   }
   if (absl::StrContains(value, "://")) {
     return absl::InvalidArgumentError(
-        "expected a directory, docker-image://REFERENCE, or an http, https or git URL");
+        "expected a directory, docker-image://REFERENCE, oci-layout://DIRECTORY, or an http, https "
+        "or git URL");
   }
   flag.directory = value;
   return AsLocalError(CheckContextDirectory(value));
@@ -65,7 +101,7 @@ absl::StatusOr<std::vector<ContextFlag>> ReadContextFlags(const std::vector<std:
     ContextFlag flag;
     ASSIGN_OR_RETURN(flag.name, ContextName(text.substr(0, equals)), _ << "--build-context");
     RETURN_IF_ERROR(ReadValue(text.substr(equals + 1), flag))
-        << "--build-context " << RedactUrls(text);
+        << "--build-context " << (flag.layout.empty() ? RedactUrls(text) : text);
     const auto same = std::find_if(flags.begin(), flags.end(), [&](const ContextFlag& other) {
       return other.name == flag.name;
     });

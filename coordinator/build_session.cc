@@ -14,6 +14,7 @@
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
+#include "coordinator/layout_image.h"
 #include "coordinator/step_result.h"
 #include "dockerfile/parser.h"
 #include "layer/chain_id.h"
@@ -69,6 +70,10 @@ absl::StatusOr<std::map<std::string, NamedContext>> NamedContextsOf(
         ASSIGN_OR_RETURN(context.remote, RemoteContext(given.url()), _ << "context " << name);
         break;
       }
+      case v1::NamedContext::kLayout:
+        context.kind = NamedContext::Kind::kImage;
+        context.image = given.layout().reference();
+        break;
       case v1::NamedContext::SOURCE_NOT_SET:
         return absl::InvalidArgumentError(absl::StrCat("context ", name, " has no source"));
     }
@@ -375,8 +380,11 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
       ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
       // What a registry is asked for is shown as a step of its own.
       lookups.Begin(absl::StrCat("[internal] load metadata for ", key.name));
+      const v1::OciLayout* const layout = FindLayout(request, key.name);
       absl::StatusOr<ResolvedBase> base =
-          ResolveBase(farm, domain, key.name, PlatformToProto(platform), request.pull(), call);
+          layout != nullptr ? ResolveLayout(farm, domain, *layout, platform)
+                            : ResolveBase(farm, domain, key.name, PlatformToProto(platform),
+                                          request.pull(), call);
       if (!base.ok()) base = UnresolvedImage(file, images, options, key, base.status());
       lookups.End(base.status());
       RETURN_IF_ERROR(base.status());
@@ -851,6 +859,9 @@ void BuildSession::AddLiveBlobs(LiveBlobs& live) const {
   for (int index = 0; index <= request_.named_contexts_size(); ++index) {
     const auto table = ContextTable({FileSystemRef::Kind::kContext, index});
     if (table.has_value()) live.tables.push_back(*table);
+  }
+  for (const v1::NamedContext& context : request_.named_contexts()) {
+    AddLayerBlobs(context.layout(), live.blobs);
   }
   // What they name is of the context, or of layers.
   live.blobs.insert(live.blobs.end(), selections_.begin(), selections_.end());

@@ -25,6 +25,7 @@
 #include "layer/testing/tar_builder.h"
 #include "oci/image_config.h"
 #include "oci/testing/fake_registry.h"
+#include "oci/testing/image_documents.h"
 
 namespace farm {
 namespace {
@@ -997,6 +998,89 @@ TEST_F(NamedContextTest, AUrlIsFetchedOnlyIfItIsRead) {
   context.set_name("b");
   EXPECT_FALSE(Build(request).has_error());
   EXPECT_THAT(worker_.ran, ElementsAre("FETCH " + url, "COPY /"));
+}
+
+// The image of an OCI layout that a client has.
+class LayoutContextTest : public NamedContextTest {
+ protected:
+  LayoutContextTest() {
+    ImageConfig config;
+    config.platform = {.os = "linux", .architecture = "amd64"};
+    config.config.env = {"OF=layout"};
+    documents_ = MakeImageDocuments(config, {{.media_type = kOciLayerType, .digest = layer_}});
+  }
+
+  v1::StartBuildRequest LayoutRequest(const std::string& dockerfile) {
+    v1::StartBuildRequest request = Request(dockerfile);
+    v1::NamedContext& context = *request.add_named_contexts();
+    context.set_name("a");
+    context.mutable_layout()->set_reference("a@" + documents_.manifest.digest.oci());
+    return request;
+  }
+  void Send(v1::StartBuildRequest& request, bool complete = false) {
+    v1::OciLayout& layout = *request.mutable_named_contexts(0)->mutable_layout();
+    layout.clear_images();
+    v1::OciLayout::Image& image = *layout.add_images();
+    image.set_manifest_json(documents_.manifest_bytes);
+    image.set_config_json(documents_.config_bytes);
+    layout.set_complete(complete);
+  }
+
+  const Digest layer_ = DigestOf("layer");
+  ImageDocuments documents_;
+};
+
+TEST_F(LayoutContextTest, ItIsABaseAndASourceAndHasNoName) {
+  ASSERT_OK(PutBytes(blobs_, "layer"));
+  worker_.writes["UNPACK " + layer_.hex()] = {File("f", "text")};
+  v1::StartBuildRequest request = LayoutRequest("FROM a\nRUN one\nCOPY --from=a f /f\n");
+  Send(request);
+  const v1::BuildFinished done = Build(request);
+  ASSERT_FALSE(done.has_error()) << done.error().message();
+  EXPECT_THAT(worker_.ran, ElementsAre("UNPACK", "one", "COPY /f"));
+  EXPECT_THAT(ConfigOf(done), AllOf(HasSubstr("OF=layout"), HasSubstr(layer_.oci())));
+  EXPECT_THAT(images_.List(domain_, "a"), IsOkAndHolds(IsEmpty()));
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(LayoutContextTest, WhatWasNotSentIsAskedFor) {
+  v1::StartBuildRequest request = LayoutRequest("FROM a\nRUN one\n");
+  const v1::BuildFinished no_image = Build(request);
+  EXPECT_EQ(no_image.error().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(no_image.error().message(), HasSubstr("the image for linux/amd64"));
+  Send(request);
+  const v1::BuildFinished no_layer = Build(request);
+  EXPECT_EQ(no_layer.error().code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(no_layer.error().message(), HasSubstr(layer_.oci()));
+}
+
+TEST_F(LayoutContextTest, APlatformThatItHasNotIsNamedWithThoseThatItHas) {
+  ASSERT_OK(PutBytes(blobs_, "layer"));
+  v1::StartBuildRequest request = LayoutRequest("FROM --platform=linux/arm64 a\n");
+  Send(request, /*complete=*/true);
+  const v1::BuildFinished done = Build(request);
+  EXPECT_EQ(done.error().code(), static_cast<int>(absl::StatusCode::kNotFound));
+  EXPECT_THAT(done.error().message(), AllOf(HasSubstr("linux/arm64"), HasSubstr("linux/amd64")));
+}
+
+TEST_F(LayoutContextTest, DocumentsThatDoNotFitAreRefused) {
+  v1::StartBuildRequest request = LayoutRequest("FROM a\n");
+  Send(request);
+  v1::OciLayout::Image& image =
+      *request.mutable_named_contexts(0)->mutable_layout()->mutable_images(0);
+  image.set_config_json(image.config_json() + " ");
+  EXPECT_THAT(Build(request).error().message(), HasSubstr("the manifest names another config"));
+}
+
+TEST_F(LayoutContextTest, ItsLayersAreLiveWhileTheBuildIsOpen) {
+  ASSERT_OK(PutBytes(blobs_, "layer"));
+  v1::StartBuildRequest request = LayoutRequest("FROM a\nRUN one\n");
+  Send(request);
+  BuildSession session(farm_, Session::Options{.id = "b", .domain = domain_}, request);
+  Session::LiveBlobs live;
+  session.AddLiveBlobs(live);
+  EXPECT_THAT(live.blobs, Contains(layer_));
 }
 
 TEST_F(NamedContextTest, BadOnesAreRefused) {

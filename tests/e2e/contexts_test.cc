@@ -19,6 +19,7 @@ namespace farm {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -263,6 +264,75 @@ TEST_F(NamedContextTest, AStageIsReplaced) {
 TEST_F(NamedContextTest, AnImageStandsForAnother) {
   BuildWith("FROM gone.example.com/x:1\nRUN test -x /bin/sh\n",
             {"gone.example.com/x:1=docker-image://base"});
+}
+
+// The image "made", with a file /f and a trigger, is in a directory under the tag 1, and nowhere
+// else.
+class LayoutContextTest : public NamedContextTest {
+ protected:
+  LayoutContextTest() : layout_(scratch_ / "layout") {
+    scratch_.Write("made/Dockerfile",
+                   "FROM base\nRUN echo from a layout > /f\nENV OF=layout\n"
+                   "ONBUILD COPY --from=src f /triggered\n");
+    farm_->FarmOk({"build", "-o", absl::StrCat("type=oci,tar=false,dest=", layout_), "-t", "made:1",
+                   scratch_ / "made"});
+    farm_->Farm({"rmi", "made:1"});
+  }
+  std::string Layout(const std::string& name, const std::string& rest = ":1") {
+    return absl::StrCat(name, "=oci-layout://", layout_, rest);
+  }
+
+  const std::string layout_;
+};
+
+TEST_F(LayoutContextTest, AnImageOfALayoutIsABaseASourceAndAMount) {
+  const std::string dockerfile =
+      "FROM made\nCOPY --from=made f /copied\n"
+      "RUN --mount=from=made,target=/m test $OF = layout && "
+      "test $(cat /f /copied /m/f /triggered | grep -c layout) = 4\n";
+  scratch_.Write("src/f", "of a trigger, not of the layout");
+  const auto names = [] {
+    farm_->Farm({"rmi", "built"});
+    return farm_->FarmOk({"images", "--format", "{{.Repository}}:{{.Tag}}"}).out;
+  };
+  const std::string before = names();
+  EXPECT_THAT(Ran(BuildWith(dockerfile, {Layout("made"), Files("src")})), Contains("RUN "));
+  EXPECT_THAT(Ran(BuildWith(dockerfile, {Layout("made"), Files("src")})), IsEmpty());
+  EXPECT_EQ(names(), before);
+}
+
+TEST_F(LayoutContextTest, AFarmThatHasNothingOfItGetsItsLayers) {
+  const LocalFarmUnderTest other;
+  scratch_.Write("main/Dockerfile", "FROM made AS unneeded\nFROM scratch\nCOPY --from=made f /f\n");
+  const CommandResult built =
+      other.FarmOk({"build", "--progress=plain", "--build-context", Layout("made"), "-o",
+                    scratch_ / "out", scratch_ / "main"});
+  EXPECT_THAT(built.err, HasSubstr("transfer OCI layouts"));
+  EXPECT_EQ(*ReadFile(scratch_ / "out/f"), "from a layout\n");
+  EXPECT_THAT(other.FarmOk({"images"}).out, Not(HasSubstr("made")));
+}
+
+TEST_F(LayoutContextTest, WhatIsWrongWithALayoutIsSaid) {
+  scratch_.Write("main/Dockerfile", "FROM made\nRUN true\n");
+  scratch_.Write("none/file", "");
+  const auto error = [&](const std::string& context) {
+    const CommandResult built =
+        farm_->Farm({"build", "--progress=plain", "--build-context", context, scratch_ / "main"});
+    EXPECT_EQ(built.exit_code, 1) << context << built.all();
+    return built.err;
+  };
+  EXPECT_THAT(error(Layout("made", "")), HasSubstr("no tag \"latest\"; there are: 1"));
+  EXPECT_THAT(error(Layout("made", absl::StrCat("@sha256:", std::string(64, '1')))),
+              HasSubstr(std::string(64, '1')));
+  EXPECT_THAT(error(absl::StrCat("made=oci-layout://", scratch_ / "none")),
+              HasSubstr("there is no index.json"));
+  const CommandResult platform =
+      farm_->Farm({"build", "--progress=plain", "--platform=linux/s390x", "--build-context",
+                   Layout("made"), scratch_ / "main"});
+  EXPECT_EQ(platform.exit_code, 1);
+  EXPECT_THAT(platform.err, AllOf(HasSubstr("linux/s390x"), HasSubstr(">>> FROM made")));
+  ASSERT_EQ(RunShell("rm $(ls -S blobs/sha256/* | head -n 1)", {.dir = layout_}).exit_code, 0);
+  EXPECT_THAT(error(Layout("made")), AllOf(HasSubstr("layer 0"), HasSubstr("No such file")));
 }
 
 TEST_F(NamedContextTest, UrlsAreFetched) {
