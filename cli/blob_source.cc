@@ -3,11 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <thread>
 #include <utility>
 
-#include "base/errno_status.h"
+#include "base/child_process.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 
@@ -53,13 +52,10 @@ class PipedBlob final : public ByteSource {
 
 absl::StatusOr<std::unique_ptr<ByteSource>> OpenBlob(BlobStore& store, const Digest& digest,
                                                      int64_t offset) {
-  int ends[2] = {-1, -1};
-  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  UniqueFd read_end(ends[0]);
-  UniqueFd write_end(ends[1]);
-  fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);  // Fewer switches of threads; not vital.
-  return std::make_unique<PipedBlob>(store, digest, offset, std::move(read_end),
-                                     std::move(write_end));
+  ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+  fcntl(pipe.write.get(), F_SETPIPE_SZ, kPipeBytes);  // Fewer switches of threads; not vital.
+  return std::make_unique<PipedBlob>(store, digest, offset, std::move(pipe.read),
+                                     std::move(pipe.write));
 }
 
 }  // namespace farm

@@ -4,7 +4,6 @@
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "base/child_process.h"
 #include "base/digest_proto.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
@@ -162,15 +162,12 @@ std::string WordsIn(int fd) {
 
 // Feeds an archive to `docker load`.
 absl::Status LoadIntoDocker(const std::function<absl::Status(ByteSink&)>& write) {
-  int ends[2] = {-1, -1};
-  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  UniqueFd read_end(ends[0]);
-  UniqueFd write_end(ends[1]);
+  ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
   const UniqueFd words(memfd_create("docker-load", MFD_CLOEXEC));
   if (!words.valid()) return ErrnoStatus(errno, "memfd_create");
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, read_end.get(), 0);
+  posix_spawn_file_actions_adddup2(&actions, pipe.read.get(), 0);
   posix_spawn_file_actions_adddup2(&actions, words.get(), 1);
   posix_spawn_file_actions_adddup2(&actions, words.get(), 2);
   std::string name = "docker";
@@ -180,19 +177,14 @@ absl::Status LoadIntoDocker(const std::function<absl::Status(ByteSink&)>& write)
   const int error = posix_spawnp(&pid, "docker", &actions, nullptr, args, environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return AsLocalError(ErrnoStatus(error, "docker load"));
-  read_end.Reset();
-  LocalSink sink(write_end.get(), "docker load");
+  pipe.read.Reset();
+  LocalSink sink(pipe.write.get(), "docker load");
   const absl::Status written = write(sink);
-  write_end.Reset();
-  int state = 0;
-  while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(state) || WEXITSTATUS(state) != 0) {
+  pipe.write.Reset();
+  if (const int status = ReapChild(pid); status != 0) {
     const std::string said = WordsIn(words.get());
     return AsLocalError(absl::UnknownError(
-        absl::StrCat("docker load ended with status ",
-                     WIFEXITED(state) ? WEXITSTATUS(state) : 128 + WTERMSIG(state),
-                     said.empty() ? "" : ":\n", said)));
+        absl::StrCat("docker load ended with status ", status, said.empty() ? "" : ":\n", said)));
   }
   return written;
 }

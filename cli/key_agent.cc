@@ -7,7 +7,6 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
+#include "base/child_process.h"
 #include "base/errno_status.h"
 #include "base/status_macros.h"
 
@@ -39,12 +39,6 @@ bool IsInstalled(const std::string& program) {
     rest = colon == std::string::npos ? "" : rest.substr(colon + 1);
   }
   return false;
-}
-
-absl::StatusOr<std::pair<UniqueFd, UniqueFd>> Pipe() {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
 absl::StatusOr<UniqueFd> NewWords() {
@@ -88,14 +82,6 @@ absl::StatusOr<pid_t> Spawn(std::vector<std::string> args, std::vector<std::stri
   return pid;
 }
 
-// The exit code; -1 if a signal ended it.
-int WaitFor(pid_t pid) {
-  int state = 0;
-  while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
-}
-
 // Nothing of this process' environment but where programs are: no agent of the person's, and
 // nothing that would ask for a passphrase.
 std::vector<std::string> CleanEnvironment() {
@@ -127,24 +113,24 @@ absl::StatusOr<std::unique_ptr<KeyAgent>> KeyAgent::Start(
 
 KeyAgent::~KeyAgent() {
   lifeline_.Reset();
-  if (pid_ > 0) WaitFor(pid_);
+  if (pid_ > 0) ReapChild(pid_);
 }
 
 absl::Status KeyAgent::Run() {
-  ASSIGN_OR_RETURN(auto in, Pipe());
-  ASSIGN_OR_RETURN(auto out, Pipe());
+  ASSIGN_OR_RETURN(Pipe in, MakePipe());
+  ASSIGN_OR_RETURN(Pipe out, MakePipe());
   ASSIGN_OR_RETURN(const UniqueFd words, NewWords());
   ASSIGN_OR_RETURN(pid_, Spawn({"sh", "-c", kAgentScript, "sh", socket()}, CleanEnvironment(),
-                               in.first, out.second, words));
-  lifeline_ = std::move(in.second);
-  out.second.Reset();
-  pollfd ready{.fd = out.first.get(), .events = POLLIN, .revents = 0};
+                               in.read, out.write, words));
+  lifeline_ = std::move(in.write);
+  out.write.Reset();
+  pollfd ready{.fd = out.read.get(), .events = POLLIN, .revents = 0};
   char first = 0;
   int polled;
   do {
     polled = poll(&ready, 1, kStartMs);
   } while (polled < 0 && errno == EINTR);
-  if (polled > 0 && read(out.first.get(), &first, 1) == 1) return absl::OkStatus();
+  if (polled > 0 && read(out.read.get(), &first, 1) == 1) return absl::OkStatus();
   const std::string said = WordsIn(words.get());
   return absl::UnavailableError(
       absl::StrCat("ssh-agent does not start", said.empty() ? "" : ": ", said));
@@ -153,16 +139,16 @@ absl::Status KeyAgent::Run() {
 absl::Status KeyAgent::AddKey(const std::string& file) {
   ASSIGN_OR_RETURN(const std::string key, ReadFile(file, kKeyBytesMax));
   // Through a pipe: ssh-add wants files to have certain modes.
-  ASSIGN_OR_RETURN(auto in, Pipe());
+  ASSIGN_OR_RETURN(Pipe in, MakePipe());
   ASSIGN_OR_RETURN(const UniqueFd words, NewWords());
   std::vector<std::string> env = CleanEnvironment();
   env.push_back(absl::StrCat("SSH_AUTH_SOCK=", socket()));
-  ASSIGN_OR_RETURN(const pid_t pid, Spawn({"ssh-add", "-q", "-"}, env, in.first, words, words));
-  in.first.Reset();
+  ASSIGN_OR_RETURN(const pid_t pid, Spawn({"ssh-add", "-q", "-"}, env, in.read, words, words));
+  in.read.Reset();
   // It may end before it has read all: the exit code tells why.
-  FdSink(in.second.get()).Write(key).IgnoreError();
-  in.second.Reset();
-  if (WaitFor(pid) == 0) return absl::OkStatus();
+  FdSink(in.write.get()).Write(key).IgnoreError();
+  in.write.Reset();
+  if (ReapChild(pid) == 0) return absl::OkStatus();
   const std::string said = WordsIn(words.get());
   if (absl::StrContains(key, "PRIVATE KEY-----") && !absl::StrContains(said, "Error loading key")) {
     return absl::InvalidArgumentError(

@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "base/byte_stream.h"
 #include "base/check.h"
+#include "base/child_process.h"
 #include "base/errno_status.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -170,25 +171,23 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HelperProcess::Launch(Start start
   if (start.seccomp_fd >= 0) descriptors.push_back(start.seccomp_fd);
   if (start.network != nullptr) descriptors.push_back(start.network->namespace_fd());
   auto helper = std::unique_ptr<HelperProcess>(new HelperProcess(std::move(start)));
-  int control[2], out[2], err[2];
+  int control[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) != 0) {
     return ErrnoStatus(errno, "socketpair");
   }
   helper->control_.Reset(control[0]);
   UniqueFd child_control(control[1]);
-  if (pipe2(out, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  helper->stdout_.Reset(out[0]);
-  UniqueFd child_out(out[1]);
-  if (pipe2(err, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  helper->stderr_.Reset(err[0]);
-  UniqueFd child_err(err[1]);
+  ASSIGN_OR_RETURN(Pipe out, MakePipe());
+  helper->stdout_ = std::move(out.read);
+  ASSIGN_OR_RETURN(Pipe err, MakePipe());
+  helper->stderr_ = std::move(err.read);
   UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!null.valid()) return ErrnoStatus(errno, "/dev/null");
 
   ASSIGN_OR_RETURN(Child child, StartChild({.program = program_fd,
                                             .null = null.get(),
-                                            .out = child_out.get(),
-                                            .err = child_err.get(),
+                                            .out = out.write.get(),
+                                            .err = err.write.get(),
                                             .control = child_control.get()}));
   helper->pidfd_ = std::move(child.pidfd);
   // It waits for our message, so it is in its cgroup before it makes any process or namespace.
