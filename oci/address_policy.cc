@@ -1,14 +1,17 @@
 #include "oci/address_policy.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -58,18 +61,37 @@ absl::Status Refused(absl::string_view what) {
   return absl::PermissionDeniedError(absl::StrCat("the address is ", what, ": refused"));
 }
 
-absl::Status RefusedLoopback() {
+absl::Status CheckOwn(const AddressPolicy& policy) {
+  if (policy.loopback_allowed) return absl::OkStatus();
   return absl::PermissionDeniedError(
-      "the address is of the worker itself (loopback): refused unless its configuration says "
+      "the address is of the worker itself: refused unless its configuration says "
       "sources.loopback_allowed");
 }
 
+// Whether an interface of this host has an address of `family` that `is_it`. If they can't be had,
+// each might be.
+template <typename Sockaddr>
+bool HasInterface(int family, const std::function<bool(const Sockaddr&)>& is_it) {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return true;
+  const absl::Cleanup drop = [all] { freeifaddrs(all); };
+  for (const ifaddrs* entry = all; entry != nullptr; entry = entry->ifa_next) {
+    if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != family) continue;
+    Sockaddr address{};
+    std::memcpy(&address, entry->ifa_addr, sizeof(address));
+    if (is_it(address)) return true;
+  }
+  return false;
+}
+
 absl::Status Check4(uint32_t address, const AddressPolicy& policy) {
-  if (address >> 24 == 127) return policy.loopback_allowed ? absl::OkStatus() : RefusedLoopback();
+  if (address >> 24 == 127) return CheckOwn(policy);
   for (const Range4& range : kRefused4) {
     if (((address ^ range.network) >> (32 - range.bits)) == 0) return Refused(range.what);
   }
-  return absl::OkStatus();
+  const bool is_own = HasInterface<sockaddr_in>(
+      AF_INET, [address](const sockaddr_in& own) { return ntohl(own.sin_addr.s_addr) == address; });
+  return is_own ? CheckOwn(policy) : absl::OkStatus();
 }
 
 bool IsIn(const Bytes16& address, const Bytes16& network, int bits) {
@@ -107,14 +129,16 @@ std::optional<uint32_t> Embedded4(const Bytes16& address) {
 
 absl::Status Check6(const Bytes16& address, const AddressPolicy& policy) {
   constexpr Bytes16 kLoopback = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-  if (address == kLoopback) {
-    return policy.loopback_allowed ? absl::OkStatus() : RefusedLoopback();
-  }
+  if (address == kLoopback) return CheckOwn(policy);
   for (const Range6& range : kRefused6) {
     if (IsIn(address, range.network, range.bits)) return Refused(range.what);
   }
   const std::optional<uint32_t> embedded = Embedded4(address);
-  return embedded.has_value() ? Check4(*embedded, policy) : absl::OkStatus();
+  if (embedded.has_value()) return Check4(*embedded, policy);
+  const bool is_own = HasInterface<sockaddr_in6>(AF_INET6, [&address](const sockaddr_in6& own) {
+    return std::memcmp(&own.sin6_addr, address.data(), address.size()) == 0;
+  });
+  return is_own ? CheckOwn(policy) : absl::OkStatus();
 }
 
 }  // namespace
@@ -151,7 +175,7 @@ absl::Status CheckHost(absl::string_view host, const AddressPolicy& policy) {
   }
   const absl::string_view undotted = absl::StripSuffix(name, ".");
   if (undotted == "localhost" || absl::EndsWith(undotted, ".localhost")) {
-    return policy.loopback_allowed ? absl::OkStatus() : RefusedLoopback();
+    return CheckOwn(policy);
   }
   return absl::OkStatus();
 }

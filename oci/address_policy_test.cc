@@ -1,5 +1,16 @@
 #include "oci/address_policy.h"
 
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/child_process.h"
 #include "base/testing/status_matchers.h"
 
 namespace farm {
@@ -38,6 +49,27 @@ TEST(CheckHostTest, LoopbackIsRefusedUnlessAllowed) {
         << host;
     EXPECT_OK(CheckHost(host, kLocal)) << host;
   }
+}
+
+// In a network of its own, of which no other test sees anything.
+TEST(CheckHostTest, AnAddressOfThisHostIsAsLoopback) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) _exit(2);
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    inet_pton(AF_INET, "10.11.12.13", &address.sin_addr);
+    std::memcpy(&request.ifr_addr, &address, sizeof(address));
+    if (ioctl(socket(AF_INET, SOCK_DGRAM, 0), SIOCSIFADDR, &request) != 0) _exit(3);
+    const bool is_refused = absl::IsPermissionDenied(CheckHost("10.11.12.13", kStrict)) &&
+                            absl::IsPermissionDenied(CheckHost("[::ffff:10.11.12.13]", kStrict));
+    const bool others_are_not =
+        CheckHost("10.11.12.14", kStrict).ok() && CheckHost("10.11.12.13", kLocal).ok();
+    _exit(is_refused && others_are_not ? 0 : 1);
+  }
+  EXPECT_EQ(ReapChild(pid), 0);
 }
 
 TEST(CheckHostTest, OthersAreAllowed) {
