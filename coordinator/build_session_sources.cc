@@ -179,6 +179,7 @@ void BuildSession::FetchGit(int index, const v1::GitCommit& commit) {
   fetch.set_commit(commit.id());
   fetch.set_ref(commit.ref());
   fetch.set_subdir(remote.git.subdir);
+  fetch.set_submodules(remote.git.submodules);
   // As BuildKit has it: with a subdirectory there is none to keep.
   fetch.set_keep_git_dir(remote.git.keep_git_dir.value_or(false) && remote.git.subdir.empty());
   StepKey key = ComputeStepKey(identity, Digest());

@@ -91,8 +91,8 @@ absl::StatusOr<std::string> CleanSubdir(absl::string_view subdir) {
 // The query of a reference: name -> value, each once.
 class Query {
  public:
-  static constexpr const char* kNames[] = {"ref",    "branch",   "tag",         "subdir",
-                                           "commit", "checksum", "keep-git-dir"};
+  static constexpr const char* kNames[] = {"ref",    "branch",   "tag",          "subdir",
+                                           "commit", "checksum", "keep-git-dir", "submodules"};
 
   static absl::StatusOr<Query> Parse(absl::string_view text) {
     Query query;
@@ -107,7 +107,7 @@ class Query {
             absl::StrCat("unexpected query \"", name, "\" of a git repository",
                          closest.empty() ? "" : absl::StrCat(" (did you mean ", closest, "?)")));
       }
-      if (value.empty() && name != "keep-git-dir") {
+      if (value.empty() && name != "keep-git-dir" && name != "submodules") {
         return Invalid(absl::StrCat("query \"", name, "\" has no value"));
       }
       if (!query.values_.emplace(name, std::move(value)).second) {
@@ -138,6 +138,17 @@ absl::Status SetOnce(absl::string_view what, const std::optional<std::string>& v
   return absl::OkStatus();
 }
 
+// A name alone is true; nullopt if it is not there.
+absl::StatusOr<std::optional<bool>> ReadSwitch(const Query& query, const std::string& name) {
+  const std::optional<std::string> text = query.Get(name);
+  if (!text.has_value()) return std::nullopt;
+  bool value = true;
+  if (!text->empty() && !absl::SimpleAtob(*text, &value)) {
+    return Invalid(absl::StrCat(name, "=", *text, ": expected true or false"));
+  }
+  return value;
+}
+
 absl::Status ReadQuery(const Query& query, GitReference& reference) {
   RETURN_IF_ERROR(SetOnce("ref", query.Get("ref"), reference.ref));
   for (const auto& [name, prefix] :
@@ -155,14 +166,9 @@ absl::Status ReadQuery(const Query& query, GitReference& reference) {
                                 "\": expected hexadecimal digits of a commit"));
   }
   if (reference.ref.empty()) reference.ref = reference.checksum;
-  const std::optional<std::string> keep = query.Get("keep-git-dir");
-  if (keep.has_value()) {
-    bool value = true;
-    if (!keep->empty() && !absl::SimpleAtob(*keep, &value)) {
-      return Invalid(absl::StrCat("keep-git-dir=", *keep, ": expected true or false"));
-    }
-    reference.keep_git_dir = value;
-  }
+  ASSIGN_OR_RETURN(reference.keep_git_dir, ReadSwitch(query, "keep-git-dir"));
+  ASSIGN_OR_RETURN(const std::optional<bool> submodules, ReadSwitch(query, "submodules"));
+  reference.submodules = submodules.value_or(true);
   return absl::OkStatus();
 }
 

@@ -32,7 +32,7 @@ enum class GitTransport { kHttp, kSsh, kGit };
 absl::string_view TransportProblem(GitTransport transport);
 
 // "REMOTE#REF:SUBDIR", or "REMOTE?ref=REF&subdir=SUBDIR" with any of: ref, branch, tag, subdir,
-// checksum or commit, keep-git-dir.
+// checksum or commit, keep-git-dir, submodules.
 struct GitReference {
   GitTransport transport = GitTransport::kHttp;
   std::string remote;  // a URL with the user it had, without query and fragment; or user@host:path
@@ -40,6 +40,7 @@ struct GitReference {
   std::string subdir;  // relative and clean; "" is all
   std::string checksum;              // hex digits that the commit's id begins with; "" is any
   std::optional<bool> keep_git_dir;  // unset: not said
+  bool submodules = true;
 
   friend bool operator==(const GitReference&, const GitReference&) = default;
 };

@@ -40,6 +40,9 @@ TEST(ParseGitReferenceTest, AQuerySaysTheSame) {
   EXPECT_EQ(Parsed("https://h/r.git?tag=a").ref, "refs/tags/a");
   EXPECT_EQ(Parsed("https://h/r.git?keep-git-dir").keep_git_dir, true);
   EXPECT_EQ(Parsed("https://h/r.git?keep-git-dir=false").keep_git_dir, false);
+  EXPECT_TRUE(whole.submodules);
+  EXPECT_FALSE(Parsed("https://h/r.git?submodules=false").submodules);
+  EXPECT_TRUE(Parsed("https://h/r.git?submodules").submodules);
   EXPECT_EQ(Parsed("https://h/r.git?ref=main#main:x").subdir, "x");
   EXPECT_EQ(Parsed(absl::StrCat("https://h/r.git?checksum=", kCommit)).ref, kCommit);
 }
@@ -68,6 +71,7 @@ TEST(ParseGitReferenceTest, WhatCanNotBeMeantIsRefused) {
       {"https://h/r.git?subdir=a#:b", "subdir conflicts"},
       {"https://h/r.git?checksum=xyz", "invalid checksum \"xyz\""},
       {"https://h/r.git?keep-git-dir=maybe", "expected true or false"},
+      {"https://h/r.git?submodules=x", "submodules=x: expected true or false"},
       {"https://h/r.git#--upload-pack=x", "can't be a git reference"},
       {"https://h/r.git#a..b", "can't be a git reference"},
       {"https://h/r.git#a%20b", "can't be a git reference"},

@@ -264,6 +264,7 @@ void AddOperation(const v1::StepIdentity& identity, const Digest& parent, KeyBui
       const v1::FetchGitOperation& fetch = identity.fetch_git();
       key.Add("commit", Encoder().Text(fetch.commit()), fetch.commit());
       key.Add("subdirectory", Encoder().Text(fetch.subdir()), fetch.subdir());
+      if (fetch.submodules()) key.Add("submodules", Encoder().Flag(true), "yes");
       if (!fetch.keep_git_dir()) return;
       // The directory .git names both.
       const std::string repository = RedactUrls(fetch.remote());

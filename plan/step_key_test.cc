@@ -228,6 +228,7 @@ TEST(StepKeyTest, EachFieldOfEachOperationChangesTheKey) {
       {"reference", ResolveGitStep, [](auto& id) { id.mutable_resolve_git()->set_ref("side"); }},
       {"commit", FetchGitStep, [](auto& id) { id.mutable_fetch_git()->set_commit("22"); }},
       {"subdirectory", FetchGitStep, [](auto& id) { id.mutable_fetch_git()->set_subdir(""); }},
+      {"submodules", FetchGitStep, [](auto& id) { id.mutable_fetch_git()->set_submodules(true); }},
       {"git directory", FetchGitStep,
        [](auto& id) { id.mutable_fetch_git()->set_keep_git_dir(true); }},
       {"git directory's repository", FetchGitDirStep,

@@ -1,8 +1,6 @@
 #ifndef FARM_WORKER_GIT_STEPS_H_
 #define FARM_WORKER_GIT_STEPS_H_
 
-#include <cstdint>
-
 #include "absl/status/statusor.h"
 #include "proto/farm/v1/step.pb.h"
 #include "worker/step_executor.h"
@@ -10,15 +8,13 @@
 
 namespace farm {
 
-inline constexpr int64_t kGitFilesMax = 1'000'000;  // of a commit
-
 // ResolveGitOperation: which commit a reference is. A branch goes before a tag of its name; an
 // annotated tag is the commit that it names.
-// FetchGitOperation: a layer of the commit's files, their times those of the checkout.
-// Both by the host's git (worker/git_command.h), which connects only to an address that
-// worker/source_client.h found allowed.
+// FetchGitOperation: a layer of the commit's files and those of its submodules, their times those
+// of the checkout. Both by the host's git (worker/git_command.h), which connects only to an address
+// that worker/source_client.h found allowed.
 //   INVALID_ARGUMENT     the repository can't be had, has no such reference, commit or directory,
-//                        or is over sources.bytes_max or kGitFilesMax
+//                        or is over sources.bytes_max or the limits of worker/git_checkout.h
 //   UNAVAILABLE          this host has no git, or one that is too old
 // See StepExecutor::Execute().
 absl::StatusOr<v1::StepResult> ExecuteResolveGit(const StepTools& tools, const StepRun& run);

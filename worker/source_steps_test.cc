@@ -22,6 +22,8 @@ namespace farm {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -370,6 +372,149 @@ TEST_F(GitStepsTest, TheGitDirectoryIsKeptWithoutAUser) {
   const std::string config = Read(*result, "/.git/config");
   EXPECT_THAT(config, AllOf(HasSubstr(server_.url() + "/repo.git"), Not(HasSubstr("pass")),
                             Not(HasSubstr(world_.dir()))));
+}
+
+// The repository "repo.git" has the submodule lib/one, "one.git", and that has "two.git" as deep.
+class SubmodulesTest : public GitStepsTest {
+ protected:
+  SubmodulesTest() {
+    NewRepository("two", "echo 2 > f");
+    NewRepository("one", "echo 1 > f && mkdir d && echo d > d/d && " + AddTo("deep", "../two.git"));
+    Main("mkdir lib && " + AddTo("lib/one", "./../one.git"));
+  }
+
+  // Puts what `script` leaves in a work tree of its own into NAME.git.
+  void NewRepository(const std::string& name, const std::string& script) {
+    Shell(absl::StrCat("git init -q -b main w-", name, " && cd w-", name,
+                       " && git config user.name n && git config user.email e && ", script,
+                       " && git add . && git commit -qm 1 && cd .. && git clone -q --bare w-", name,
+                       " ", name, ".git && git -C ", name, ".git update-server-info"));
+  }
+  // The same of a change to repo.git.
+  void Main(const std::string& script) {
+    Shell(absl::StrCat("cd work && ", script,
+                       " && git add . && git commit -qm s && git push -q ../repo.git main && "
+                       "git -C ../repo.git update-server-info"));
+  }
+  // A submodule of the name of its path, which is of the commit that a file of ours is.
+  std::string AddTo(const std::string& path, const std::string& url) {
+    const std::string file = url.substr(url.rfind('/') + 1);
+    return absl::StrCat("id=$(git -C ", dir_ / file, " rev-parse main) && ",
+                        "git update-index --add --cacheinfo 160000,$id,", path, " && mkdir -p ",
+                        path, " && git config -f .gitmodules submodule.", path, ".path ", path,
+                        " && git config -f .gitmodules submodule.", path, ".url ", url);
+  }
+  absl::StatusOr<v1::StepResult> FetchWith(const std::string& subdir = "") {
+    v1::StepSpec spec = Fetch("refs/heads/main", subdir);
+    spec.mutable_identity()->mutable_fetch_git()->set_submodules(true);
+    return world_.Execute(spec);
+  }
+};
+
+TEST_F(SubmodulesTest, TheirFilesAndThoseOfTheirsAreThere) {
+  const absl::StatusOr<v1::StepResult> result = FetchWith();
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/a"), "one\n");
+  EXPECT_EQ(Read(*result, "/lib/one/f"), "1\n");
+  EXPECT_EQ(Read(*result, "/lib/one/deep/f"), "2\n");
+  EXPECT_EQ(Read(*result, "/lib/one/.git"), "(none)");
+}
+
+TEST_F(SubmodulesTest, TheyAreLeftOutIfTheyAreNotWanted) {
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(Fetch("refs/heads/main"));
+  ASSERT_OK(result);
+  EXPECT_EQ(Stat(*result, "/lib/one").st_mode, S_IFDIR | 0755u);
+  EXPECT_EQ(Read(*result, "/lib/one/f"), "(none)");
+  EXPECT_THAT(world_.Execute(Fetch("refs/heads/main", "lib/one/d")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no directory")));
+}
+
+TEST_F(SubmodulesTest, OfASubdirectoryComeThoseInIt) {
+  const absl::StatusOr<v1::StepResult> lib = FetchWith("lib");
+  ASSERT_OK(lib);
+  EXPECT_EQ(Read(*lib, "/one/deep/f"), "2\n");
+  Shell("rm -r one.git");
+  const absl::StatusOr<v1::StepResult> docs = FetchWith("docs");
+  ASSERT_OK(docs);
+  EXPECT_EQ(Read(*docs, "/d"), "doc\n");
+}
+
+TEST_F(SubmodulesTest, ASubdirectoryMayBeInOne) {
+  for (const auto& [subdir, file] : {std::pair("lib/one", "/f"), std::pair("lib/one/d", "/d"),
+                                     std::pair("lib/one/deep", "/f")}) {
+    const absl::StatusOr<v1::StepResult> result = FetchWith(subdir);
+    ASSERT_OK(result) << subdir;
+    EXPECT_NE(Read(*result, file), "(none)") << subdir;
+    EXPECT_EQ(Read(*result, "/a"), "(none)") << subdir;
+  }
+  EXPECT_THAT(FetchWith("lib/one/gone"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("submodule \"lib/one\""), HasSubstr("\"gone\""))));
+}
+
+TEST_F(SubmodulesTest, GitDirectoriesAreWhereGitLooksForThem) {
+  v1::StepSpec spec = Fetch("refs/heads/main");
+  spec.mutable_identity()->mutable_fetch_git()->set_submodules(true);
+  spec.mutable_identity()->mutable_fetch_git()->set_keep_git_dir(true);
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(spec);
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/lib/one/.git"), "gitdir: ../../.git/modules/lib/one\n");
+  EXPECT_EQ(Read(*result, "/lib/one/deep/.git"),
+            "gitdir: ../../../.git/modules/lib/one/modules/deep\n");
+  EXPECT_THAT(Read(*result, "/.git/modules/lib/one/config"),
+              HasSubstr("worktree = ../../../../lib/one\n"));
+  EXPECT_THAT(Read(*result, "/.git/config"), HasSubstr(server_.url() + "/one.git"));
+}
+
+TEST_F(SubmodulesTest, WhatIsWrongWithOneIsToldWithItsPath) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"git config -f .gitmodules submodule.lib/one.url git@h:one.git",
+       "submodule \"lib/one\": expected an http or https URL, got \"git@h:one.git\""},
+      {"git config -f .gitmodules submodule.lib/one.url ../../one.git", "leads out of"},
+      {"git config -f .gitmodules submodule.lib/one.url ../gone.git", "404 Not Found"},
+      {"git config -f .gitmodules --unset submodule.lib/one.url", "gives no URL for it"},
+      {"git rm -q --cached .gitmodules && mv .gitmodules ..", "gives no URL for it"},
+  };
+  for (const auto& [script, message] : cases) {
+    Main(script);
+    EXPECT_THAT(FetchWith(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("submodule \"lib/one\""), HasSubstr(message))))
+        << script;
+  }
+}
+
+TEST_F(SubmodulesTest, OneWhoseUpdateIsNoneIsLeftOut) {
+  Main("git config -f .gitmodules submodule.lib/one.update none");
+  Shell("rm -r one.git");
+  const absl::StatusOr<v1::StepResult> result = FetchWith();
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/lib/one/f"), "(none)");
+}
+
+TEST_F(SubmodulesTest, TheSecretOfTheRepositoryIsForItsOriginAlone) {
+  ScriptedServer elsewhere;
+  Main(absl::StrCat("git config -f .gitmodules submodule.lib/one.url ", elsewhere.url(),
+                    "/one.git"));
+  v1::StepSpec spec = Fetch("refs/heads/main");
+  spec.mutable_identity()->mutable_fetch_git()->set_submodules(true);
+  spec.mutable_execution()->set_source_authorization("Basic secret");
+  EXPECT_THAT(world_.Execute(spec), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(elsewhere.authorizations(), ElementsAre(""));
+  EXPECT_THAT(server_.authorizations(), Each("Basic secret"));
+}
+
+TEST_F(SubmodulesTest, SizesCountTogether) {
+  SourceClient::Options options;
+  options.loopback_allowed = true;
+  options.bytes_max = 100 << 10;
+  world_.LimitSources(options);
+  NewRepository("large", "head -c 60000 /dev/zero > zeros");
+  Main(AddTo("large", "../large.git") + " && head -c 60000 /dev/zero > zeros");
+  EXPECT_THAT(FetchWith(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("submodule \"large\""),
+                             HasSubstr("the commit's files are over sources.bytes_max"))));
 }
 
 TEST_F(GitStepsTest, HooksAndConfigurationOfTheHostAreNotUsed) {

@@ -268,17 +268,62 @@ TEST_F(GitSourcesTest, TheGitDirectoryIsKeptIfItIsAskedFor) {
                      " && test -e /tagged/.git/refs/tags/v1 && test -f /tagged/a\n"));
 }
 
-TEST_F(GitSourcesTest, HooksOfARepositoryAreNotRunAndSubmodulesAreLeftOut) {
+// r.git has the submodule "sub", s.git, which has "deep", d.git, both by relative URLs.
+class SubmodulesTest : public GitSourcesTest {
+ protected:
+  SubmodulesTest() {
+    server_.Git(
+        "export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always;"
+        "for name in d s; do git init -q -b main w$name && cd w$name && echo $name > file && "
+        "git remote add origin $PWD/../$name.git && if test $name = s; then "
+        "git submodule --quiet add ../d.git deep; fi && git add . && git commit -qm 1 && cd .. && "
+        "git clone -q --bare w$name $name.git || exit 1; done && "
+        "cd work && git remote set-url origin $PWD/../r.git && "
+        "git submodule --quiet add ../s.git sub && git commit -qm sub && git push -q origin main");
+  }
+};
+
+TEST_F(SubmodulesTest, TheyComeWithTheirsAndAreFetchedOnce) {
+  const std::string dockerfile =
+      absl::StrCat("FROM base\nADD ", url(), " /src\nRUN test \"$(cat /src/sub/file)\" = s && ",
+                   "test \"$(cat /src/sub/deep/file)\" = d && test ! -e /src/sub/.git\n");
+  EXPECT_THAT(Ran(Build(dockerfile)), ElementsAre("ADD", "RUN"));
+  EXPECT_EQ(Fetches(), 3);
+  EXPECT_THAT(Ran(Build(dockerfile)), IsEmpty());
+  EXPECT_EQ(Fetches(), 0);
+}
+
+TEST_F(SubmodulesTest, AQueryLeavesThemOut) {
+  Build(absl::StrCat("FROM base\nADD ", url("?submodules=false"),
+                     " /src\nRUN test -f /src/a && test -d /src/sub && test ! -e /src/sub/file\n"));
+}
+
+TEST_F(SubmodulesTest, AContextHasThemToo) {
+  context_.Write("Dockerfile", "FROM base\nCOPY sub/deep/file /f\nRUN grep d /f\n");
+  farm_->FarmOk({"build", "-f", context_ / "Dockerfile", url()});
+}
+
+TEST_F(SubmodulesTest, GitKnowsThemInTheDirectoryThatIsKept) {
+  context_.Write("Dockerfile",
+                 absl::StrCat("FROM scratch\nADD --keep-git-dir ", url("#main"), " /\n"));
+  ScratchDir out;
+  farm_->FarmOk({"build", "-o", out.path(), context_.path()});
+  EXPECT_EQ(RunCommand({"git", "-C", out.path(), "status", "--porcelain"}).all(), "");
+  const CommandResult status =
+      RunCommand({"git", "-C", out.path(), "submodule", "status", "--recursive"});
+  EXPECT_THAT(status.out,
+              AllOf(testing::StartsWith(" "), HasSubstr(" sub ("), HasSubstr(" sub/deep (")));
+}
+
+TEST_F(GitSourcesTest, HooksOfARepositoryAreNotRun) {
   server_.Git(
-      "cd work && git -c protocol.file.allow=always submodule add -q ../r.git sub && "
-      "git commit -qm sub && git push -q origin main");
-  const CommandResult built =
-      Build(absl::StrCat("FROM base\nADD ", url(), " /src\nRUN test -d /src/sub && ",
-                         "test ! -e /src/sub/a && test -f /src/.gitmodules\n"));
-  EXPECT_THAT(ReadSteps(built.err), testing::SizeIs(2));
-  context_.Write("Dockerfile", absl::StrCat("FROM base\nADD ", url(), " /src\n"));
-  EXPECT_THAT(farm_->FarmOk({"build", "--no-cache", "--progress=plain", context_.path()}).err,
-              HasSubstr("submodule sub is left out"));
+      "cd work && mkdir hooks && printf '#!/bin/sh\ntouch /tmp/farm-hook-ran\n' > "
+      "hooks/post-checkout && chmod +x hooks/post-checkout && cp hooks/post-checkout "
+      "../r.git/hooks && git add . && git commit -qm hooks && git push -q origin main");
+  Build(absl::StrCat("FROM base\nADD --keep-git-dir ", url(),
+                     " /src\nRUN test -x /src/hooks/post-checkout && test ! -e "
+                     "/src/.git/hooks/post-checkout\n"));
+  EXPECT_NE(RunCommand({"test", "-e", "/tmp/farm-hook-ran"}).exit_code, 0);
 }
 
 }  // namespace
