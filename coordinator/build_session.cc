@@ -1,7 +1,6 @@
 #include "coordinator/build_session.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,95 +8,22 @@
 #include "base/byte_stream.h"
 #include "base/digest_proto.h"
 #include "base/log.h"
-#include "base/redact_url.h"
 #include "base/sha256.h"
-#include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
+#include "coordinator/build_request.h"
 #include "coordinator/layout_image.h"
 #include "coordinator/step_result.h"
 #include "dockerfile/parser.h"
 #include "layer/chain_id.h"
-#include "layer/context_table.h"
 #include "oci/reference.h"
 #include "plan/plan_lint.h"
 #include "plan/planner.h"
 #include "plan/platform_proto.h"
-#include "plan/remote_context.h"
 #include "plan/resolve_sources.h"
-#include "plan/run_settings.h"
-#include "plan/source_url.h"
 
 namespace farm {
 namespace {
-
-// How often a build looks at everything anew because blobs turned out to be lost.
-constexpr int kRestartsMax = 3;
-constexpr int kTagsMax = 256;
-constexpr int kSshAgentsMax = 64;
-constexpr int kNamedContextsMax = 1000;
-
-// The digest of a context that was sent; nullopt for one that was not.
-absl::StatusOr<std::optional<Digest>> SentTable(const v1::Digest& table) {
-  if (table.hash().empty()) return std::nullopt;
-  return DigestFromProto(table);
-}
-
-absl::StatusOr<std::map<std::string, NamedContext>> NamedContextsOf(
-    const v1::StartBuildRequest& request) {
-  if (request.named_contexts_size() > kNamedContextsMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("more than ", kNamedContextsMax, " named contexts"));
-  }
-  std::map<std::string, NamedContext> contexts;
-  for (int i = 0; i < request.named_contexts_size(); ++i) {
-    const v1::NamedContext& given = request.named_contexts(i);
-    ASSIGN_OR_RETURN(const std::string name, ContextName(given.name()));
-    const auto [place, is_new] = contexts.try_emplace(name);
-    if (!is_new)
-      return absl::InvalidArgumentError(absl::StrCat("context ", name, " is given twice"));
-    NamedContext& context = place->second;
-    switch (given.source_case()) {
-      case v1::NamedContext::kTable:
-        context.index = i + 1;
-        break;
-      case v1::NamedContext::kImage:
-        context.kind = NamedContext::Kind::kImage;
-        context.image = given.image();
-        break;
-      case v1::NamedContext::kUrl: {
-        context.kind = NamedContext::Kind::kRemote;
-        ASSIGN_OR_RETURN(context.remote, RemoteContext(given.url()), _ << "context " << name);
-        break;
-      }
-      case v1::NamedContext::kLayout:
-        context.kind = NamedContext::Kind::kImage;
-        context.image = given.layout().reference();
-        break;
-      case v1::NamedContext::SOURCE_NOT_SET:
-        return absl::InvalidArgumentError(absl::StrCat("context ", name, " has no source"));
-    }
-  }
-  return contexts;
-}
-
-absl::StatusOr<PlanOptions> PlanOptionsOf(const FarmContext& farm,
-                                          const v1::StartBuildRequest& request) {
-  PlanOptions options;
-  options.target = request.target();
-  for (const auto& [name, value] : request.build_args()) options.build_args[name] = value;
-  for (const auto& [name, value] : request.labels()) options.labels[name] = value;
-  options.platform = request.platform();
-  options.build_platform = farm.platform;
-  options.network = request.network();
-  for (const v1::HostAlias& host : request.extra_hosts()) {
-    options.extra_host_names.push_back(host.name());
-  }
-  options.shm_bytes = request.shm_bytes();
-  options.ulimits.assign(request.ulimits().begin(), request.ulimits().end());
-  ASSIGN_OR_RETURN(options.contexts, NamedContextsOf(request));
-  return options;
-}
 
 // Names under which the parts of a step's key are remembered: what it does, and where it stands in
 // the builds of the same repository. Elsewhere another Dockerfile's step stands in that place.
@@ -128,182 +54,6 @@ std::vector<std::string> Explain(Publisher& publisher, const std::string& domain
   return {"no earlier run of it is known"};
 }
 
-// Where a repository is that no worker gets to.
-absl::Status CheckTransport(const PlanStep& step, const RemoteSource& remote) {
-  if (remote.kind != RemoteSource::Kind::kGit) return absl::OkStatus();
-  const absl::string_view problem = TransportProblem(remote.git.transport);
-  if (problem.empty()) return absl::OkStatus();
-  return step.Error(absl::StrCat("ADD ", RedactUrls(remote.url), ": ", problem));
-}
-
-absl::Status CheckRunSettings(const v1::StartBuildRequest& request) {
-  if (request.extra_hosts_size() > kExtraHostsMax || request.ulimits_size() > kUlimitsMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("more than ", kExtraHostsMax, " extra hosts, or ", kUlimitsMax, " ulimits"));
-  }
-  for (const v1::HostAlias& host : request.extra_hosts()) {
-    RETURN_IF_ERROR(CheckExtraHost(host)) << "extra host";
-  }
-  std::set<std::string> limited;
-  for (const v1::Ulimit& ulimit : request.ulimits()) {
-    RETURN_IF_ERROR(CheckUlimit(ulimit));
-    if (!limited.insert(ulimit.name()).second) {
-      return absl::InvalidArgumentError(absl::StrCat("ulimit ", ulimit.name(), " is given twice"));
-    }
-  }
-  return CheckShmBytes(request.shm_bytes());
-}
-
-// Of StartBuildRequest.entitlements.
-constexpr char kNetworkHost[] = "network.host";
-constexpr char kSecurityInsecure[] = "security.insecure";
-
-absl::Status CheckEntitlement(const PlanStep& step, absl::string_view flag,
-                              const std::string& entitlement,
-                              const v1::StartBuildRequest& request) {
-  const auto& granted = request.entitlements();
-  if (std::find(granted.begin(), granted.end(), entitlement) != granted.end()) {
-    return absl::OkStatus();
-  }
-  return step.Error(absl::StrCat("RUN ", flag, ": ", entitlement,
-                                 " is not allowed to this build (allow it with --allow ",
-                                 entitlement, ")"));
-}
-
-// What a plan may say and a farm does not do, or the client does not want.
-absl::Status CheckRunnable(const Plan& plan, const v1::StartBuildRequest& request) {
-  for (const PlanStep& step : plan.steps) {
-    const v1::RunOperation& run = step.identity.run();
-    if (run.insecure()) {
-      RETURN_IF_ERROR(CheckEntitlement(step, "--security=insecure", kSecurityInsecure, request));
-    }
-    // If the whole build is to have it, the client has said so.
-    if (run.network() == v1::NETWORK_MODE_HOST && request.network() != v1::NETWORK_MODE_HOST) {
-      RETURN_IF_ERROR(CheckEntitlement(step, "--network=host", kNetworkHost, request));
-    }
-    for (const SourceRequest& request : step.sources) {
-      if (request.from.kind != FileSystemRef::Kind::kRemote) continue;
-      RETURN_IF_ERROR(CheckTransport(step, plan.remotes[static_cast<size_t>(request.from.index)]));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// An ssh agent that a mount names, if the client has it.
-absl::Status AddSshAgent(const PlanStep& step, const v1::RunMount& mount,
-                         const v1::StartBuildRequest& request, v1::StepExecution& execution) {
-  const auto& agents = request.ssh_agents();
-  if (std::find(agents.begin(), agents.end(), mount.id()) != agents.end()) {
-    const auto& added = execution.ssh_agents();
-    const bool is_new = std::find(added.begin(), added.end(), mount.id()) == added.end();
-    if (is_new) execution.add_ssh_agents(mount.id());
-    return absl::OkStatus();
-  }
-  if (!mount.required()) return absl::OkStatus();
-  return step.Error(
-      absl::StrCat("ssh agent ", mount.id(), ": not found (give it with --ssh ", mount.id(), ")"));
-}
-
-// The secrets and ssh agents that the mounts of `run` name, of those that the client has.
-absl::Status AddSecrets(const PlanStep& step, const v1::RunOperation& run,
-                        const v1::StartBuildRequest& request, v1::StepExecution& execution) {
-  for (const v1::RunMount& mount : run.mounts()) {
-    if (mount.kind() == v1::RunMount::KIND_SSH) {
-      RETURN_IF_ERROR(AddSshAgent(step, mount, request, execution));
-    }
-    if (mount.kind() != v1::RunMount::KIND_SECRET) continue;
-    const auto secret =
-        std::find_if(request.secrets().begin(), request.secrets().end(),
-                     [&mount](const v1::SecretValue& known) { return known.id() == mount.id(); });
-    if (secret != request.secrets().end()) {
-      *execution.add_secrets() = *secret;
-    } else if (mount.required()) {
-      return step.Error(absl::StrCat("secret ", mount.id(),
-                                     ": not found (give it with --secret id=", mount.id(),
-                                     ",src=FILE)"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// That steps may copy from the context, before anything runs.
-absl::Status CheckContext(FarmContext& farm, const Digest& digest, const std::string& name) {
-  // The store first: a table that is in memory may be gone there, where workers read it.
-  ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing({&digest, 1}));
-  const absl::StatusOr<std::shared_ptr<const Table>> table =
-      missing.empty() ? farm.tables.Get(digest) : absl::NotFoundError("");
-  if (absl::IsNotFound(table.status()) || absl::IsDataLoss(table.status())) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the table of the ", name, " is not in the farm"));
-  }
-  RETURN_IF_ERROR(table.status()) << name;
-  if (static_cast<int64_t>((*table)->size()) > farm.context_entries_max) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the ", name, " has more than context_entries_max = ", farm.context_entries_max,
-        " entries"));
-  }
-  RETURN_IF_ERROR(CheckContextTable(**table)) << name;
-  return absl::OkStatus();
-}
-
-absl::Status CheckContexts(FarmContext& farm, const v1::StartBuildRequest& request) {
-  if (request.has_context_table()) {
-    ASSIGN_OR_RETURN(const Digest table, DigestFromProto(request.context_table()));
-    RETURN_IF_ERROR(CheckContext(farm, table, "build context"));
-  }
-  for (const v1::NamedContext& context : request.named_contexts()) {
-    ASSIGN_OR_RETURN(const std::optional<Digest> table, SentTable(context.table()));
-    if (!table.has_value()) continue;
-    RETURN_IF_ERROR(CheckContext(farm, *table, absl::StrCat("context ", context.name())));
-  }
-  return absl::OkStatus();
-}
-
-// That the client has sent the contexts that the plan reads. It may not know of those that triggers
-// of an image name, and sends all if it is told so.
-absl::Status CheckSent(const Plan& plan, const v1::StartBuildRequest& request) {
-  for (const PlanStep& step : plan.steps) {
-    for (const SourceRequest& source : step.sources) {
-      if (source.from.kind != FileSystemRef::Kind::kContext || source.from.index == 0) continue;
-      const v1::NamedContext& context = request.named_contexts(source.from.index - 1);
-      if (!context.table().hash().empty()) continue;
-      return absl::FailedPreconditionError(
-          absl::StrCat("the files of context ", context.name(), " are not in the farm"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<Digest>> FilesOf(FarmContext& farm, const Digest& context_table) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<const Table> table, farm.tables.Get(context_table));
-  std::vector<Digest> files;
-  for (const TableEntry& entry : table->entries()) {
-    if (entry.type == EntryType::kFile) files.push_back(entry.content);
-  }
-  return files;
-}
-
-class NullSink final : public ByteSink {
- public:
-  absl::Status Write(absl::string_view) override { return absl::OkStatus(); }
-};
-
-// A worker on this host reads the store's files without verifying them, so the store does not know
-// what the worker found. Reading a blob to its end makes the store see the damage and put the blob
-// aside: it is missing then, and what made it runs again.
-void PutAsideDamaged(FarmContext& farm, std::vector<Digest> blobs,
-                     const std::vector<Digest>& context_tables) {
-  for (const Digest& table : context_tables) {
-    const absl::StatusOr<std::vector<Digest>> files = FilesOf(farm, table);
-    if (files.ok()) blobs.insert(blobs.end(), files->begin(), files->end());
-  }
-  NullSink sink;
-  for (const Digest& blob : blobs) {
-    const absl::Status read = farm.blobs.Get(blob, 0, sink);
-    if (absl::IsDataLoss(read)) LogError("blob damaged", {{"error", LogText(read)}});
-  }
-}
-
 }  // namespace
 
 BuildSession::BuildSession(FarmContext& farm, Options options, v1::StartBuildRequest request)
@@ -315,31 +65,7 @@ void BuildSession::Start() {
   v1::BuildEvent event;
   event.mutable_started()->set_build_id(id());
   events().Emit(std::move(event));
-  if (request_.tags_size() > kTagsMax) {
-    return Fail(absl::InvalidArgumentError(absl::StrCat("more than ", kTagsMax, " tags")));
-  }
-  if (request_.ssh_agents_size() > kSshAgentsMax) {
-    return Fail(
-        absl::InvalidArgumentError(absl::StrCat("more than ", kSshAgentsMax, " ssh agents")));
-  }
-  for (const std::string& tag : request_.tags()) {
-    const absl::StatusOr<Reference> reference = Reference::Parse(tag);
-    if (!reference.ok()) {
-      return Fail(Annotate(reference.status(), absl::StrCat("invalid tag \"", tag, "\"")));
-    }
-    if (!reference->digest().empty()) {
-      return Fail(absl::InvalidArgumentError(
-          absl::StrCat("invalid tag \"", tag, "\": a tag has no digest")));
-    }
-  }
-  if (const absl::Status wrong = CheckRunSettings(request_); !wrong.ok()) return Fail(wrong);
-  for (const std::string& entitlement : request_.entitlements()) {
-    if (entitlement != kNetworkHost && entitlement != kSecurityInsecure) {
-      return Fail(absl::InvalidArgumentError(absl::StrCat("unknown entitlement \"", entitlement,
-                                                          "\", expected ", kNetworkHost, " or ",
-                                                          kSecurityInsecure)));
-    }
-  }
+  if (const absl::Status wrong = CheckRequest(request_); !wrong.ok()) return Fail(wrong);
   if (request_.context_url().empty()) return StartPreparing();
   if (const absl::Status added = AddContextSteps(); !added.ok()) return Fail(added);
   FetchContext();
@@ -674,128 +400,6 @@ void BuildSession::OnStepDone(int index, const v1::StepResult& result) {
                .finished = TimeFromProto(result.finished())};
   node.state = State::kDone;
   Advance();
-}
-
-void BuildSession::OnStepError(int index, const absl::Status& error) {
-  const PlanStep& step = plan_->steps[static_cast<size_t>(index)];
-  const int id = nodes_[static_cast<size_t>(index)].step;
-  if (!MayRestart(error)) {
-    return Fail(step.Locate(error), id);
-  }
-  LogWarning("blobs are lost", {{"build", this->id()}, {"error", LogText(error)}});
-  if (!absl::IsDataLoss(error)) return RestartIfContextIsComplete(index);
-  const int generation = generation_;
-  Blocking(
-      [&farm = farm_, blobs = BlobsRead(step), contexts = ContextsRead(step)] {
-        PutAsideDamaged(farm, blobs, contexts);
-        return true;
-      },
-      [this, generation, index](bool) {
-        if (generation == generation_) RestartIfContextIsComplete(index);
-      });
-}
-
-bool BuildSession::MayRestart(const absl::Status& error) const {
-  const bool lost_blob =
-      absl::IsNotFound(error) || absl::IsDataLoss(error) || absl::IsFailedPrecondition(error);
-  return lost_blob && !PositionOf(error).has_value() && restarts_ < kRestartsMax;
-}
-
-void BuildSession::OnContextError(const absl::Status& error, int step, int layer) {
-  if (!MayRestart(error)) {
-    return Fail(PositionOf(error).has_value() ? error : ContextError(error), step);
-  }
-  LogWarning("blobs are lost", {{"build", id()}, {"error", LogText(error)}});
-  const int generation = generation_;
-  Blocking(
-      [&farm = farm_, is_damaged = absl::IsDataLoss(error), blobs = BlobsOf({layer})] {
-        if (is_damaged) PutAsideDamaged(farm, blobs, {});
-        return true;
-      },
-      [this, generation](bool) {
-        if (generation == generation_) Restart();
-      });
-}
-
-std::vector<Digest> BuildSession::BlobsRead(const PlanStep& step) const {
-  std::vector<int> indexes = step.link ? std::vector<int>() : LayersOf(step.parent);
-  for (const SourceRequest& source : step.sources) {
-    const std::vector<int> more = LayersOf(source.from);
-    indexes.insert(indexes.end(), more.begin(), more.end());
-  }
-  return BlobsOf(indexes);
-}
-
-std::vector<Digest> BuildSession::BlobsOf(const std::vector<int>& layer_indexes) const {
-  std::vector<Digest> blobs;
-  for (int index : layer_indexes) {
-    const v1::LayerRef& ref = layers()[static_cast<size_t>(index)].ref;
-    if (const auto table = DigestFromProto(ref.table()); table.ok()) blobs.push_back(*table);
-    for (const v1::Descriptor& form : ref.forms()) {
-      if (const auto digest = DigestFromProto(form.digest()); digest.ok()) blobs.push_back(*digest);
-    }
-  }
-  return blobs;
-}
-
-std::vector<Digest> BuildSession::ContextsRead(const PlanStep& step) const {
-  std::vector<Digest> tables;
-  for (const SourceRequest& source : step.sources) {
-    const std::optional<Digest> table = ContextTable(source.from);
-    if (table.has_value()) tables.push_back(*table);
-  }
-  return tables;
-}
-
-void BuildSession::RestartIfContextIsComplete(int index) {
-  std::vector<Digest> contexts = ContextsRead(plan_->steps[static_cast<size_t>(index)]);
-  const int id = nodes_[static_cast<size_t>(index)].step;
-  if (contexts.empty()) return Restart();
-  // Only the client can bring back what is missing of its context.
-  const int generation = generation_;
-  Blocking(
-      [&farm = farm_, contexts = std::move(contexts)]() -> absl::StatusOr<bool> {
-        for (const Digest& table : contexts) {
-          ASSIGN_OR_RETURN(const std::vector<Digest> files, FilesOf(farm, table));
-          ASSIGN_OR_RETURN(const std::vector<Digest> missing, farm.blobs.FindMissing(files));
-          if (!missing.empty()) return false;
-        }
-        return true;
-      },
-      [this, generation, id](absl::StatusOr<bool> complete) {
-        if (generation != generation_) return;
-        if (!complete.ok() || !*complete) {
-          return Fail(
-              absl::FailedPreconditionError("files of the build context are not in the farm"), id);
-        }
-        Restart();
-      });
-}
-
-void BuildSession::Restart() {
-  ++restarts_;
-  ++generation_;
-  // What the bases' layers have left is looked up again as well.
-  Blocking(
-      [&farm = farm_, domain = domain(),
-       bases = bases_]() mutable -> absl::StatusOr<std::vector<ResolvedBase>> {
-        for (ResolvedBase& base : bases) {
-          std::vector<Descriptor> blobs;
-          for (const FoundLayer& found : base.layers) blobs.push_back(found.blob);
-          ASSIGN_OR_RETURN(base.layers, FindLayers(farm, domain, base.image.config.diff_ids, blobs,
-                                                   base.repository));
-        }
-        return bases;
-      },
-      [this](absl::StatusOr<std::vector<ResolvedBase>> bases) {
-        if (!bases.ok()) return Fail(bases.status());
-        bases_ = *std::move(bases);
-        ForgetLayers();
-        for (Node& node : nodes_) node = {.step = node.step};
-        // A context from a URL is fetched again, too, and then leads to the rest.
-        if (context_.has_value()) return FetchContext();
-        StartSteps();
-      });
 }
 
 void BuildSession::Finish() {

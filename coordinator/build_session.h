@@ -91,19 +91,21 @@ class BuildSession final : public ExportSession {
   void OnKeyed(int index, Keyed keyed);
   void RunPlanStep(int index, Keyed keyed);
   void OnStepDone(int index, const v1::StepResult& result);
-  // A blob that a step needs is gone or damaged: everything is looked at anew, so that the step
-  // that made it runs again.
+  // Begins with the plan's steps, once all that precedes them is known (again).
+  void StartSteps();
+
+  // In build_session_restart.cc: a blob that a step needs is gone or damaged. Everything is looked
+  // at anew, so that the step that made it runs again.
   void OnStepError(int index, const absl::Status& error);
+  void OnContextError(const absl::Status& error, int step, int layer);
+  bool MayRestart(const absl::Status& error) const;
   // Blobs of the layers that the step reads; the context's table, if it reads that.
   std::vector<Digest> BlobsRead(const PlanStep& step) const;
   std::vector<Digest> BlobsOf(const std::vector<int>& layer_indexes) const;
   // Tables of the contexts that it reads.
   std::vector<Digest> ContextsRead(const PlanStep& step) const;
   void RestartIfContextIsComplete(int index);
-  bool MayRestart(const absl::Status& error) const;
   void Restart();
-  // Begins with the plan's steps, once all that precedes them is known (again).
-  void StartSteps();
 
   // In build_session_check.cc: that what the plan's steps read of `here`, file systems whose files
   // have come, is in them; then `then`. A missing source ends the build before others have run.
@@ -126,7 +128,6 @@ class BuildSession final : public ExportSession {
   void CopyFromContext(int step, SourceRequest request, int from,
                        std::function<void(int layer)> then);
   void RunContextCopy(int step, Keyed keyed, int from, std::function<void(int layer)> then);
-  void OnContextError(const absl::Status& error, int step, int layer);
   absl::Status ContextError(const absl::Status& error) const;
   Digest TableOf(int layer_index) const;
 
