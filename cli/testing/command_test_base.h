@@ -14,11 +14,29 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "base/byte_stream.h"
+#include "base/digest_proto.h"
 #include "base/testing/fake_clock.h"
+#include "base/testing/status_matchers.h"
 #include "cli/program.h"
 #include "cli/testing/fake_farm_client.h"
+#include "oci/image_config.h"
+#include "oci/manifest.h"
 
 namespace farm {
+
+// An image without layers, in the farm's store.
+inline void StoreImage(FakeFarmClient &farm, v1::BuiltImage &image) {
+  ImageConfig config;
+  config.platform = {.os = "linux", .architecture = "amd64", .variant = ""};
+  Manifest manifest;
+  manifest.config.media_type = kOciConfigType;
+  ASSERT_OK_AND_ASSIGN(manifest.config.digest,
+                       PutBytes(farm.blobs(), SerializeImageConfig(config)));
+  ASSERT_OK_AND_ASSIGN(const Digest digest, PutBytes(farm.blobs(), SerializeManifest(manifest)));
+  *image.mutable_manifest() = *image.add_export_manifests() = DigestToProto(digest);
+  *image.mutable_config() = DigestToProto(manifest.config.digest);
+}
 
 // Runs `farm` in a home of its own over a farm that a test scripts.
 class CommandTest : public ::testing::Test {
