@@ -3,14 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/byte_stream.h"
 #include "tests/testing/farm_under_test.h"
+#include "tests/testing/runtime_test.h"
 
 namespace farm {
 namespace {
@@ -19,28 +16,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class InsecureTest : public testing::TestWithParam<const char*> {
+class InsecureTest : public RuntimeTest {
  protected:
-  static void TearDownTestSuite() { farms_.clear(); }
-
-  void SetUp() override {
-    const std::string runtime = GetParam();
-    if (runtime != "namespaces" && !HasProgram(runtime)) GTEST_SKIP() << "no " << runtime;
-    std::unique_ptr<LocalFarmUnderTest>& farm = farms_[runtime];
-    if (farm == nullptr) {
-      farm = std::make_unique<LocalFarmUnderTest>();
-      farm->ConfigureWorker(absl::StrCat("runtime: ", runtime, "\nslots: 2\n"));
-      farm->FarmOk({"import", BusyboxRootTar(), "base"});
-    }
-    farm_ = farm.get();
-  }
-  // What such a command mounts and makes is gone with it.
-  void TearDown() override {
-    if (farm_ == nullptr) return;
-    EXPECT_THAT(ReadFile("/proc/self/mountinfo").value_or(""), Not(HasSubstr(farm_->state_dir())));
-    EXPECT_EQ(RunCommand({"find", farm_->state_dir(), "-path", "*/steps/*", "-prune"}).out, "");
-  }
-
   static CommandResult Build(LocalFarmUnderTest& farm, const ScratchDir& context,
                              const std::string& dockerfile) {
     context.Write("Dockerfile", dockerfile);
@@ -50,15 +27,8 @@ class InsecureTest : public testing::TestWithParam<const char*> {
     const CommandResult built = Build(*farm_, context_, absl::StrCat("FROM base\n", lines));
     EXPECT_EQ(built.exit_code, 0) << built.all();
   }
-
-  static std::map<std::string, std::unique_ptr<LocalFarmUnderTest>> farms_;
-  LocalFarmUnderTest* farm_ = nullptr;
-  ScratchDir context_;
 };
-std::map<std::string, std::unique_ptr<LocalFarmUnderTest>> InsecureTest::farms_;
-
-INSTANTIATE_TEST_SUITE_P(Runtimes, InsecureTest, testing::Values("namespaces", "crun"),
-                         [](const auto& info) { return std::string(info.param); });
+RUNTIME_TEST_SUITE(InsecureTest);
 
 constexpr char kMayMount[] = "mkdir -p /m && mount -t tmpfs none /m && touch /m/x && umount /m";
 constexpr char kIsFiltered[] = "grep -q '^Seccomp:.*2$' /proc/self/status";

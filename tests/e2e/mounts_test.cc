@@ -5,14 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
 #include "tests/testing/farm_under_test.h"
+#include "tests/testing/runtime_test.h"
 
 namespace farm {
 namespace {
@@ -22,28 +21,8 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class MountsTest : public testing::TestWithParam<const char*> {
+class MountsTest : public RuntimeTest {
  protected:
-  static void TearDownTestSuite() { farms_.clear(); }
-
-  void SetUp() override {
-    const std::string runtime = GetParam();
-    if (runtime != "namespaces" && !HasProgram(runtime)) GTEST_SKIP() << "no " << runtime;
-    std::unique_ptr<LocalFarmUnderTest>& farm = farms_[runtime];
-    if (farm == nullptr) {
-      farm = std::make_unique<LocalFarmUnderTest>();
-      farm->ConfigureWorker(absl::StrCat("runtime: ", runtime, "\nslots: 2\n"));
-      farm->FarmOk({"import", BusyboxRootTar(), "base"});
-    }
-    farm_ = farm.get();
-  }
-  // Nothing of a step may be left but its caches.
-  void TearDown() override {
-    if (farm_ == nullptr) return;
-    EXPECT_THAT(ReadFile("/proc/self/mountinfo").value_or(""), Not(HasSubstr(farm_->state_dir())));
-    EXPECT_EQ(RunCommand({"find", farm_->state_dir(), "-path", "*/steps/*", "-prune"}).out, "");
-  }
-
   std::vector<std::string> Arguments(const std::string& dockerfile,
                                      const std::vector<std::string>& flags) {
     context_.Write("Dockerfile", dockerfile);
@@ -60,15 +39,8 @@ class MountsTest : public testing::TestWithParam<const char*> {
     EXPECT_EQ(built.exit_code, 1) << built.all();
     return built;
   }
-
-  static std::map<std::string, std::unique_ptr<LocalFarmUnderTest>> farms_;
-  LocalFarmUnderTest* farm_ = nullptr;
-  ScratchDir context_;
 };
-std::map<std::string, std::unique_ptr<LocalFarmUnderTest>> MountsTest::farms_;
-
-INSTANTIATE_TEST_SUITE_P(Runtimes, MountsTest, testing::Values("namespaces", "crun"),
-                         [](const auto& info) { return std::string(info.param); });
+RUNTIME_TEST_SUITE(MountsTest);
 
 TEST_P(MountsTest, TheContextIsShownReadOnlyAndForOneRun) {
   context_.Write("src/a", "a");

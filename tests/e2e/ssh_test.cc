@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,41 +10,25 @@
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
 #include "tests/testing/farm_under_test.h"
+#include "tests/testing/runtime_test.h"
 
 namespace farm {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
-class SshTest : public testing::TestWithParam<const char*> {
+class SshTest : public RuntimeTest {
  protected:
-  static void TearDownTestSuite() { farms_.clear(); }
-
   void SetUp() override {
-    const std::string runtime = GetParam();
-    if (runtime != "namespaces" && !HasProgram(runtime)) GTEST_SKIP() << "no " << runtime;
+    RuntimeTest::SetUp();
+    if (IsSkipped()) return;
     if (!HasProgram("ssh-agent")) GTEST_SKIP() << "no ssh-agent";
-    std::unique_ptr<LocalFarmUnderTest>& farm = farms_[runtime];
-    if (farm == nullptr) {
-      farm = std::make_unique<LocalFarmUnderTest>();
-      farm->ConfigureWorker(absl::StrCat("runtime: ", runtime, "\nslots: 2\n"));
-      farm->FarmOk({"import", BusyboxRootTar(), "base"});
-    }
-    farm_ = farm.get();
     context_.Write("ask", ReadFile("tests/testing/ask-ssh-agent", 64 << 20).value(), 0755);
     key_ = MakeKey("key");
     agent_ = BackgroundProcess({"ssh-agent", "-D", "-a", socket()}, dir_ / "agent.log");
     ASSERT_TRUE(WaitUntil([this] { return Add(key_).exit_code == 0; }));
   }
-  // Nothing of a step may be left.
-  void TearDown() override {
-    if (farm_ == nullptr) return;
-    EXPECT_THAT(ReadFile("/proc/self/mountinfo").value_or(""), Not(HasSubstr(farm_->state_dir())));
-    EXPECT_EQ(RunCommand({"find", farm_->state_dir(), "-path", "*/steps/*", "-prune"}).out, "");
-  }
-
   std::string socket() const { return dir_ / "agent"; }
   CommandResult Add(const std::string& key) const {
     return RunCommand({"ssh-add", "-q", key}, {.env = {{"SSH_AUTH_SOCK", socket()}}});
@@ -79,16 +61,11 @@ class SshTest : public testing::TestWithParam<const char*> {
                         "\n");
   }
 
-  static std::map<std::string, std::unique_ptr<LocalFarmUnderTest>> farms_;
-  LocalFarmUnderTest* farm_ = nullptr;
-  ScratchDir dir_, context_;
+  ScratchDir dir_;
   std::string key_;
   BackgroundProcess agent_;
 };
-std::map<std::string, std::unique_ptr<LocalFarmUnderTest>> SshTest::farms_;
-
-INSTANTIATE_TEST_SUITE_P(Runtimes, SshTest, testing::Values("namespaces", "crun"),
-                         [](const auto& info) { return std::string(info.param); });
+RUNTIME_TEST_SUITE(SshTest);
 
 TEST_P(SshTest, TheAgentOfWhoBuildsListsAndSignsAndNothingIsLeft) {
   BuildOk(absl::StrCat(Run("", absl::StrCat("test $(/ask list) = 1 && test $(/ask sign hello) = ",
