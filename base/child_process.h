@@ -17,6 +17,9 @@ struct Pipe {
 // Both ends are closed on exec.
 absl::StatusOr<Pipe> MakePipe();
 
+// Of a child that cannot be waited for: it is none, or whoever started us has SIGCHLD ignored.
+inline constexpr int kExitStatusUnknown = 255;
+
 // Waits for the end of a child and reaps it. Its exit status as a shell gives it: 128 + N if signal
 // N has ended it.
 int ReapChild(pid_t pid);

@@ -32,6 +32,7 @@ TEST(ChildProcessTest, TheExitStatusIsThatOfAShell) {
   }
   kill(pid, SIGKILL);
   EXPECT_EQ(ReapChild(pid), 128 + SIGKILL);
+  EXPECT_EQ(ReapChild(pid), kExitStatusUnknown);
 }
 
 }  // namespace
