@@ -133,12 +133,12 @@ absl::Status Check6(const Bytes16& address, const AddressPolicy& policy) {
   for (const Range6& range : kRefused6) {
     if (IsIn(address, range.network, range.bits)) return Refused(range.what);
   }
-  const std::optional<uint32_t> embedded = Embedded4(address);
-  if (embedded.has_value()) return Check4(*embedded, policy);
   const bool is_own = HasInterface<sockaddr_in6>(AF_INET6, [&address](const sockaddr_in6& own) {
     return std::memcmp(&own.sin6_addr, address.data(), address.size()) == 0;
   });
-  return is_own ? CheckOwn(policy) : absl::OkStatus();
+  if (is_own) return CheckOwn(policy);
+  const std::optional<uint32_t> embedded = Embedded4(address);
+  return embedded.has_value() ? Check4(*embedded, policy) : absl::OkStatus();
 }
 
 }  // namespace
