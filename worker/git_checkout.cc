@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -49,6 +50,19 @@ struct Totals {
   int64_t bytes = 0;
   int64_t files = 0;
 };
+
+// Whether `path` is a directory of the tree, and led to by no symbolic link: git has written the
+// tree out of what is hostile, and a submodule's files may take the place of what another one is to
+// have.
+bool IsDirectoryOf(const std::string& tree, const std::string& path) {
+  constexpr int kFlags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  UniqueFd dir(open(tree.c_str(), kFlags));
+  for (const absl::string_view name : absl::StrSplit(path, '/', absl::SkipEmpty())) {
+    if (!dir.valid() || name == "..") return false;
+    dir = UniqueFd(openat(dir.get(), std::string(name).c_str(), kFlags));
+  }
+  return dir.valid();
+}
 
 // One repository, of which a commit is fetched and checked out.
 class Checkout {
@@ -102,7 +116,7 @@ class Checkout {
       if (path == ".gitmodules" && fields[1] == "blob") has_modules_ = true;
       const bool is_submodule = fields[1] == "commit";
       if (wanted_.submodules && is_submodule && absl::StartsWith(below, absl::StrCat(path, "/"))) {
-        return std::vector<Submodule>{{std::string(path), std::string(fields[2])}};
+        around_ = {std::string(path), std::string(fields[2])};
       }
       if (!absl::StartsWith(path, below)) continue;
       ++files_;
@@ -111,6 +125,7 @@ class Checkout {
       if (absl::SimpleAtoi(fields[3], &size)) totals_.bytes += size;
       RETURN_IF_ERROR(CheckBytes());
     }
+    if (around_.has_value()) return std::vector<Submodule>{*around_};
     if (!is_all &&
         Run({"cat-file", "-t", absl::StrCat(wanted_.commit, ":", wanted_.subdir)}).value_or("") !=
             "tree\n") {
@@ -124,11 +139,8 @@ class Checkout {
       RETURN_IF_ERROR(Run({"checkout", "-q", "-f", "--detach", wanted_.commit}).status());
       return Run({"remote", "add", "origin", repository_.url}).status();
     }
-    if (files_ == 0) {  // An empty directory, or one of a submodule: nothing is checked out.
-      std::error_code error;
-      fs::create_directories(fs::path(wanted_.tree) / wanted_.subdir, error);
-      return error ? ErrnoStatus(error.value(), wanted_.subdir) : absl::OkStatus();
-    }
+    if (around_.has_value()) return MakeDirectory(around_->path);
+    if (files_ == 0) return MakeDirectory(wanted_.subdir);  // Of which nothing is checked out.
     // All of the commit is in the index: attributes of directories above count, too.
     RETURN_IF_ERROR(Run({"read-tree", wanted_.commit}).status());
     return Run({"checkout", "-q", "-f", "--", wanted_.subdir.empty() ? "." : wanted_.subdir})
@@ -156,6 +168,12 @@ class Checkout {
     return absl::InvalidArgumentError(absl::StrCat(repository_.shown, ": ", what));
   }
 
+  absl::Status MakeDirectory(const std::string& path) const {
+    std::error_code error;
+    fs::create_directories(fs::path(wanted_.tree) / path, error);
+    return error ? ErrnoStatus(error.value(), path) : absl::OkStatus();
+  }
+
   absl::Status CheckBytes() const {
     if (totals_.bytes <= repository_.git.file_bytes_max) return absl::OkStatus();
     return Error(absl::StrCat("the commit's files are over sources.bytes_max = ",
@@ -175,7 +193,8 @@ class Checkout {
       return RunGitFor(repository_, {"init", "-q", "--template=", wanted_.tree}).status();
     }
     // Names of submodules may be such that one lies in another's directory.
-    if (fs::symlink_status(wanted_.git_dir).type() != fs::file_type::not_found) {
+    std::error_code error;
+    if (fs::symlink_status(wanted_.git_dir, error).type() != fs::file_type::not_found) {
       return Error("its name in .gitmodules is that of another submodule, or of a part of it");
     }
     RETURN_IF_ERROR(
@@ -233,7 +252,8 @@ class Checkout {
   const GitRepository& repository_;
   const Wanted& wanted_;
   Totals& totals_;
-  int64_t files_ = 0;  // to be written
+  int64_t files_ = 0;                // to be written
+  std::optional<Submodule> around_;  // that the subdirectory is, or is in
   bool has_modules_ = false;
 };
 
@@ -268,11 +288,20 @@ class Fetcher {
       RETURN_IF_ERROR(FetchOne(wanted_.front()))
           << (path.empty() ? "" : absl::StrCat("submodule \"", path, "\""));
     }
+    if (!IsDirectoryOf(dir_ + "/tree", operation_.subdir())) {
+      return absl::InvalidArgumentError(absl::StrCat(RedactUrls(operation_.remote()),
+                                                     ": the commit has no directory \"",
+                                                     operation_.subdir(), "\""));
+    }
     return result;
   }
 
  private:
   absl::Status FetchOne(const Wanted& wanted) {
+    std::error_code not_empty;
+    if (!IsDirectoryOf(dir_ + "/tree", wanted.path) || !fs::is_empty(wanted.tree, not_empty)) {
+      return absl::InvalidArgumentError("its path is no empty directory of the commit");
+    }
     ASSIGN_OR_RETURN(const std::string authorization, AuthorizationFor(wanted.remote));
     ASSIGN_OR_RETURN(const GitRepository repository,
                      ReachGitRepository(tools_, run_, wanted.remote, authorization, deadline_));
@@ -306,6 +335,10 @@ class Fetcher {
             absl::StrCat("submodule \"", path, "\": .gitmodules gives no URL for it"));
       }
       if (module->second.update == "none") {
+        if (parent.subdir.size() > submodule.path.size()) {  // What is wanted is in there.
+          return absl::InvalidArgumentError(
+              absl::StrCat("submodule \"", path, "\": its update is none, so it has no files"));
+        }
         Log(absl::StrCat("submodule ", path, " is left out: its update is none"));
         continue;
       }
@@ -335,21 +368,7 @@ class Fetcher {
     if (parent.subdir.size() > submodule.path.size()) {  // It is in there, and not around it.
       wanted.subdir = parent.subdir.substr(submodule.path.size() + 1);
     }
-    RETURN_IF_ERROR(CheckDirectory(parent.tree, submodule.path));
     return wanted;
-  }
-
-  // That the place of a submodule is within the tree: git has made it, out of what is hostile.
-  static absl::Status CheckDirectory(const std::string& tree, const std::string& path) {
-    fs::path place = tree;
-    for (const fs::path& name : fs::path(path)) {
-      place /= name;
-      std::error_code error;
-      if (name == ".." || fs::symlink_status(place, error).type() != fs::file_type::directory) {
-        return absl::InvalidArgumentError("its path is no directory of the commit");
-      }
-    }
-    return absl::OkStatus();
   }
 
   absl::StatusOr<std::string> AuthorizationFor(const std::string& remote) const {

@@ -1,7 +1,10 @@
 #include "worker/git_modules.h"
 
+#include <limits.h>
+
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -20,7 +23,7 @@ bool IsHttp(absl::string_view url) {
 bool IsSafeName(absl::string_view name) {
   if (name.empty() || name[0] == '/') return false;
   for (const absl::string_view part : absl::StrSplit(name, absl::ByAnyChar("/\\"))) {
-    if (part == "..") return false;
+    if (part == ".." || part.size() > NAME_MAX) return false;
   }
   return true;
 }
@@ -33,6 +36,7 @@ std::map<std::string, GitModule> ParseGitModules(absl::string_view printed) {
     GitModule module;
   };
   std::map<std::string, Section> sections;
+  std::vector<std::string> in_order;  // names, of each time that a path is given
   for (const absl::string_view entry : absl::StrSplit(printed, '\0', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> pair =
         absl::StrSplit(entry, absl::MaxSplits('\n', 1));
@@ -45,13 +49,17 @@ std::map<std::string, GitModule> ParseGitModules(absl::string_view printed) {
     if (!IsSafeName(name)) continue;
     Section& section = sections[name];
     section.module.name = name;
-    if (variable == "path") section.path = std::string(absl::StripSuffix(pair.second, "/"));
+    if (variable == "path") {
+      section.path = std::string(absl::StripSuffix(pair.second, "/"));
+      in_order.push_back(name);
+    }
     if (variable == "url") section.module.url = std::string(pair.second);
     if (variable == "update") section.module.update = std::string(pair.second);
   }
   std::map<std::string, GitModule> modules;
-  for (auto& [name, section] : sections) {
-    if (!section.path.empty()) modules[section.path] = std::move(section.module);
+  for (const std::string& name : in_order) {
+    const Section& section = sections[name];
+    if (!section.path.empty()) modules[section.path] = section.module;
   }
   return modules;
 }

@@ -32,8 +32,14 @@ TEST(GitModulesTest, TheLastValueCounts) {
   EXPECT_EQ(Parse("submodule.a.path\na|submodule.a.url\nx|submodule.a.url\ny|").at("a").url, "y");
 }
 
+TEST(GitModulesTest, TheLastOfOnePathCounts) {
+  EXPECT_EQ(Parse("submodule.z.path\nlib|submodule.a.path\nlib|").at("lib").name, "a");
+  EXPECT_EQ(Parse("submodule.a.path\nlib|submodule.z.path\nlib|").at("lib").name, "z");
+}
+
 TEST(GitModulesTest, ANameThatLeadsElsewhereIsNone) {
-  for (const char* name : {"", "/a", "..", "a/../b", "a\\..\\b", "../a"}) {
+  for (const std::string& name : std::vector<std::string>{"", "/a", "..", "a/../b", "a\\..\\b",
+                                                          "../a", "a/" + std::string(256, 'x')}) {
     EXPECT_THAT(Parse(absl::StrCat("submodule.", name, ".path\na|")), IsEmpty()) << name;
   }
 }

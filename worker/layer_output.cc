@@ -103,7 +103,7 @@ absl::Status StoreTree(const StepTools& tools, const StepRun& run, const std::st
   options.known_files = &known.verified;
   options.cancel = &run.cancel;
   Spool spool(tools.tmp_dir);
-  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd directory(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!directory.valid()) return ErrnoStatus(errno, path);
   ASSIGN_OR_RETURN(const PackedLayer packed, PackTree(directory.get(), options, spool));
   RETURN_IF_ERROR(StorePacked(tools, packed, spool, times, result));

@@ -484,12 +484,32 @@ TEST_F(SubmodulesTest, WhatIsWrongWithOneIsToldWithItsPath) {
   }
 }
 
+TEST_F(SubmodulesTest, ASubdirectoryMayBeInOneThatComesBeforeDotGitmodules) {
+  Main(AddTo(".actions", "../one.git"));
+  const absl::StatusOr<v1::StepResult> result = FetchWith(".actions/d");
+  ASSERT_OK(result);
+  EXPECT_EQ(Read(*result, "/d"), "d\n");
+}
+
+TEST_F(SubmodulesTest, ANameThatIsNoFilesIsAMistakeOfTheRepository) {
+  const std::string name(300, 'x');
+  Main(absl::StrCat("sed -i 's|submodule \"lib/one\"|submodule \"", name, "\"|' .gitmodules"));
+  v1::StepSpec spec = Fetch("refs/heads/main");
+  spec.mutable_identity()->mutable_fetch_git()->set_submodules(true);
+  spec.mutable_identity()->mutable_fetch_git()->set_keep_git_dir(true);
+  EXPECT_THAT(world_.Execute(spec),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("gives no URL for it")));
+}
+
 TEST_F(SubmodulesTest, OneWhoseUpdateIsNoneIsLeftOut) {
   Main("git config -f .gitmodules submodule.lib/one.update none");
   Shell("rm -r one.git");
   const absl::StatusOr<v1::StepResult> result = FetchWith();
   ASSERT_OK(result);
   EXPECT_EQ(Read(*result, "/lib/one/f"), "(none)");
+  EXPECT_OK(FetchWith("lib/one"));
+  EXPECT_THAT(FetchWith("lib/one/d"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("its update is none")));
 }
 
 TEST_F(SubmodulesTest, TheSecretOfTheRepositoryIsForItsOriginAlone) {
@@ -518,11 +538,70 @@ TEST_F(SubmodulesTest, SizesCountTogether) {
 }
 
 TEST_F(GitStepsTest, HooksAndConfigurationOfTheHostAreNotUsed) {
-  Shell("mkdir home && printf '[core]\\n\\tautocrlf = true\\n' > home/.gitconfig");
+  Shell(
+      "mkdir -p home/hooks && printf \"#!/bin/sh\\ntouch $PWD/ran\\n\" > home/hooks/post-checkout "
+      "&& "
+      "chmod +x home/hooks/post-checkout && printf \"[core]\\nautocrlf = true\\nhooksPath = "
+      "$PWD/home/hooks\\n[init]\\ntemplateDir = $PWD/home\\n\" > home/.gitconfig && "
+      "HOME=$PWD/home git clone -q repo.git && test -e ran && rm ran");
   ASSERT_EQ(setenv("HOME", (dir_ / "home").c_str(), 1), 0);
-  const absl::StatusOr<v1::StepResult> result = world_.Execute(Fetch("refs/heads/main"));
+  v1::StepSpec spec = Fetch("refs/heads/main");
+  spec.mutable_identity()->mutable_fetch_git()->set_keep_git_dir(true);
+  const absl::StatusOr<v1::StepResult> result = world_.Execute(spec);
   ASSERT_OK(result);
   EXPECT_EQ(Read(*result, "/a"), "one\n");
+  EXPECT_EQ(Read(*result, "/.git/hooks/post-checkout"), "(none)");
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "ran"));
+}
+
+// Trees that git itself would not make.
+class HostileTreeTest : public SubmodulesTest {
+ protected:
+  HostileTreeTest() : outside_(dir_ / "outside") {
+    Shell("mkdir outside && echo secret > outside/s");
+    NewRepository("links", absl::StrCat("ln -s ", outside_, " b"));
+  }
+  ~HostileTreeTest() override { EXPECT_EQ(Shell("ls outside"), "s"); }
+
+  // A branch of repo.git with these entries, as `git mktree` takes them.
+  absl::StatusOr<v1::StepResult> FetchTree(const std::string& entries, const std::string& subdir,
+                                           bool keep_git_dir = false) {
+    Shell(absl::StrCat(
+        "cd repo.git && one=$(git -C ../links.git rev-parse main) && "
+        "two=$(git -C ../two.git rev-parse main) && x=$(echo x | git hash-object -w --stdin) && "
+        "link=$(printf '",
+        outside_,
+        "' | git hash-object -w --stdin) && modules=$(printf '[submodule \"a\"]\\npath = a\\n"
+        "url = ../links.git\\n[submodule \"ab\"]\\npath = a/b\\nurl = ../two.git\\n' | "
+        "git hash-object -w --stdin) && sub=$(printf \"160000 commit $two\\tb\\n\" | "
+        "git mktree --missing) && files=$(printf \"100644 blob $x\\tx\\n\" | git mktree) && "
+        "tree=$(printf \"",
+        entries,
+        "\" | git mktree --missing) && commit=$(git -c user.name=n -c user.email=e commit-tree "
+        "-m e $tree) && git update-ref refs/heads/hostile $commit && git update-server-info"));
+    v1::StepSpec spec = Fetch("refs/heads/hostile", subdir);
+    spec.mutable_identity()->mutable_fetch_git()->set_submodules(true);
+    spec.mutable_identity()->mutable_fetch_git()->set_keep_git_dir(keep_git_dir);
+    return world_.Execute(spec);
+  }
+
+  const std::string outside_;
+};
+
+TEST_F(HostileTreeTest, ASubmoduleIsNotWrittenThroughALinkOfAnother) {
+  for (const bool keep_git_dir : {false, true}) {
+    EXPECT_THAT(FetchTree("160000 commit $one\\ta\\n040000 tree $sub\\ta\\n"
+                          "100644 blob $modules\\t.gitmodules\\n",
+                          "", keep_git_dir),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("submodule \"a\": its path is no empty directory")));
+  }
+}
+
+TEST_F(HostileTreeTest, ASubdirectoryIsNotReachedThroughALink) {
+  EXPECT_THAT(
+      FetchTree("040000 tree $files\\ta\\n120000 blob $link\\ta\\n", "a"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the commit has no directory \"a\"")));
 }
 
 TEST_F(GitStepsTest, SizesOfACommitAreBounded) {

@@ -315,16 +315,5 @@ TEST_F(SubmodulesTest, GitKnowsThemInTheDirectoryThatIsKept) {
               AllOf(testing::StartsWith(" "), HasSubstr(" sub ("), HasSubstr(" sub/deep (")));
 }
 
-TEST_F(GitSourcesTest, HooksOfARepositoryAreNotRun) {
-  server_.Git(
-      "cd work && mkdir hooks && printf '#!/bin/sh\ntouch /tmp/farm-hook-ran\n' > "
-      "hooks/post-checkout && chmod +x hooks/post-checkout && cp hooks/post-checkout "
-      "../r.git/hooks && git add . && git commit -qm hooks && git push -q origin main");
-  Build(absl::StrCat("FROM base\nADD --keep-git-dir ", url(),
-                     " /src\nRUN test -x /src/hooks/post-checkout && test ! -e "
-                     "/src/.git/hooks/post-checkout\n"));
-  EXPECT_NE(RunCommand({"test", "-e", "/tmp/farm-hook-ran"}).exit_code, 0);
-}
-
 }  // namespace
 }  // namespace farm
