@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/byte_stream.h"
+#include "base/digest_proto.h"
 #include "base/status_macros.h"
 #include "cli/exit_code.h"
 #include "oci/platform.h"
@@ -74,6 +75,7 @@ absl::Status LayoutImages::ReadOne(const ContextFlag& flag, const std::set<std::
   absl::StatusOr<std::vector<LayoutReader::Image>> images =
       ReadFor(platforms, reader, reference.digest());
   layout.clear_images();
+  layout.clear_layers();
   layout.set_complete(platforms.empty() || !images.ok());
   if (layout.complete()) {
     ASSIGN_OR_RETURN(images, reader.ImagesOf(reference.digest()));
@@ -81,6 +83,7 @@ absl::Status LayoutImages::ReadOne(const ContextFlag& flag, const std::set<std::
   for (LayoutReader::Image& image : *images) {
     for (const Descriptor& layer : image.manifest.layers) {
       layers_.emplace_back(flag.layout, layer);
+      *layout.add_layers() = DigestToProto(layer.digest);
     }
     v1::OciLayout::Image& added = *layout.add_images();
     added.set_manifest_json(std::move(image.manifest_bytes));

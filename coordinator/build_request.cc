@@ -21,6 +21,7 @@ namespace {
 constexpr int kTagsMax = 256;
 constexpr int kSshAgentsMax = 64;
 constexpr int kNamedContextsMax = 1000;
+constexpr int kLayoutImagesMax = 64;  // of one context
 
 // Of StartBuildRequest.entitlements.
 constexpr char kNetworkHost[] = "network.host";
@@ -152,6 +153,13 @@ absl::Status CheckRequest(const v1::StartBuildRequest& request) {
     if (!reference.digest().empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("invalid tag \"", tag, "\": a tag has no digest"));
+    }
+  }
+  for (const v1::NamedContext& context : request.named_contexts()) {
+    if (context.layout().images_size() > kLayoutImagesMax) {
+      return absl::InvalidArgumentError(absl::StrCat("context ", context.name(),
+                                                     ": an OCI layout of more than ",
+                                                     kLayoutImagesMax, " platforms"));
     }
   }
   RETURN_IF_ERROR(CheckRunSettings(request));

@@ -96,6 +96,7 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
   const RegistryCall call{.auth = &auth,
                           .cancel = &cancel,
                           .remark = [&](const std::string& remark) { lookups.Remark(remark); }};
+  ClientLayouts layouts(request);
   Prepared prepared;
   ResolvedImages images;
   std::map<ImageKey, ResolvedBase> resolved;
@@ -106,11 +107,10 @@ absl::StatusOr<BuildSession::Prepared> BuildSession::Prepare(FarmContext& farm,
       ASSIGN_OR_RETURN(const Platform platform, Platform::Parse(key.platform));
       // What a registry is asked for is shown as a step of its own.
       lookups.Begin(absl::StrCat("[internal] load metadata for ", key.name));
-      const v1::OciLayout* const layout = FindLayout(request, key.name);
       absl::StatusOr<ResolvedBase> base =
-          layout != nullptr ? ResolveLayout(farm, domain, *layout, platform)
-                            : ResolveBase(farm, domain, key.name, PlatformToProto(platform),
-                                          request.pull(), call);
+          layouts.Has(key.name) ? layouts.Resolve(farm, domain, key.name, platform)
+                                : ResolveBase(farm, domain, key.name, PlatformToProto(platform),
+                                              request.pull(), call);
       if (!base.ok()) base = UnresolvedImage(file, images, options, key, base.status());
       lookups.End(base.status());
       RETURN_IF_ERROR(base.status());
@@ -465,7 +465,9 @@ void BuildSession::AddLiveBlobs(LiveBlobs& live) const {
     if (table.has_value()) live.tables.push_back(*table);
   }
   for (const v1::NamedContext& context : request_.named_contexts()) {
-    AddLayerBlobs(context.layout(), live.blobs);
+    for (const v1::Digest& layer : context.layout().layers()) {
+      if (const auto blob = DigestFromProto(layer); blob.ok()) live.blobs.push_back(*blob);
+    }
   }
   // What they name is of the context, or of layers.
   live.blobs.insert(live.blobs.end(), selections_.begin(), selections_.end());

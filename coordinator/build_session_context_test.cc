@@ -248,10 +248,12 @@ class LayoutContextTest : public NamedContextTest {
   void Send(v1::StartBuildRequest& request, bool complete = false) {
     v1::OciLayout& layout = *request.mutable_named_contexts(0)->mutable_layout();
     layout.clear_images();
+    layout.clear_layers();
     v1::OciLayout::Image& image = *layout.add_images();
     image.set_manifest_json(documents_.manifest_bytes);
     image.set_config_json(documents_.config_bytes);
     layout.set_complete(complete);
+    *layout.add_layers() = DigestToProto(layer_);
   }
 
   const Digest layer_ = DigestOf("layer");
@@ -286,10 +288,20 @@ TEST_F(LayoutContextTest, WhatWasNotSentIsAskedFor) {
 TEST_F(LayoutContextTest, APlatformThatItHasNotIsNamedWithThoseThatItHas) {
   ASSERT_OK(PutBytes(blobs_, "layer"));
   v1::StartBuildRequest request = LayoutRequest("FROM --platform=linux/arm64 a\n");
+  request.mutable_named_contexts(0)->mutable_layout()->set_reference("a@" +
+                                                                     DigestOf("index").oci());
   Send(request, /*complete=*/true);
   const v1::BuildFinished done = Build(request);
   EXPECT_EQ(done.error().code(), static_cast<int>(absl::StatusCode::kNotFound));
   EXPECT_THAT(done.error().message(), AllOf(HasSubstr("linux/arm64"), HasSubstr("linux/amd64")));
+}
+
+TEST_F(LayoutContextTest, AManifestIsTakenWhateverItsPlatform) {
+  ASSERT_OK(PutBytes(blobs_, "layer"));
+  v1::StartBuildRequest request = LayoutRequest("FROM --platform=linux/arm64 a\n");
+  Send(request);
+  const v1::BuildFinished done = Build(request);
+  EXPECT_FALSE(done.has_error()) << done.error().message();
 }
 
 TEST_F(LayoutContextTest, DocumentsThatDoNotFitAreRefused) {
@@ -299,6 +311,14 @@ TEST_F(LayoutContextTest, DocumentsThatDoNotFitAreRefused) {
       *request.mutable_named_contexts(0)->mutable_layout()->mutable_images(0);
   image.set_config_json(image.config_json() + " ");
   EXPECT_THAT(Build(request).error().message(), HasSubstr("the manifest names another config"));
+}
+
+TEST_F(LayoutContextTest, PlatformsAreBounded) {
+  v1::StartBuildRequest request = LayoutRequest("FROM a\n");
+  v1::OciLayout& layout = *request.mutable_named_contexts(0)->mutable_layout();
+  for (int i = 0; i < 65; ++i) layout.add_images();
+  EXPECT_THAT(Build(request).error().message(),
+              HasSubstr("context a: an OCI layout of more than 64 platforms"));
 }
 
 TEST_F(LayoutContextTest, ItsLayersAreLiveWhileTheBuildIsOpen) {

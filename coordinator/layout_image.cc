@@ -5,49 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
-#include "oci/manifest.h"
 #include "oci/reference.h"
 
 namespace farm {
 namespace {
-
-struct LayoutImage {
-  const v1::OciLayout::Image* documents = nullptr;
-  Manifest manifest;
-  ImageConfig config;
-};
-
-absl::StatusOr<LayoutImage> ReadImage(const v1::OciLayout::Image& documents) {
-  LayoutImage image{.documents = &documents};
-  ASSIGN_OR_RETURN(image.manifest, ParseManifest(documents.manifest_json()));
-  ASSIGN_OR_RETURN(image.config, ParseImageConfig(documents.config_json()));
-  if (image.manifest.config.digest != DigestOf(documents.config_json())) {
-    return absl::InvalidArgumentError("the manifest names another config");
-  }
-  return image;
-}
-
-// The one that suits `platform` best.
-absl::StatusOr<LayoutImage> SelectImage(const v1::OciLayout& layout, const Platform& platform) {
-  std::vector<LayoutImage> images;
-  ImageIndex index;
-  for (const v1::OciLayout::Image& documents : layout.images()) {
-    ASSIGN_OR_RETURN(images.emplace_back(), ReadImage(documents));
-    index.manifests.push_back({.media_type = kOciManifestType,
-                               .digest = DigestOf(documents.manifest_json()),
-                               .platform = images.back().config.platform.Normalized()});
-  }
-  const absl::StatusOr<Descriptor> selected = SelectPlatform(index, platform);
-  if (absl::IsNotFound(selected.status()) && !layout.complete()) {
-    return absl::FailedPreconditionError(absl::StrCat("the image for ", platform.ToString(),
-                                                      " of this OCI layout is not in the farm"));
-  }
-  RETURN_IF_ERROR(selected.status());
-  for (size_t i = 0; i < images.size(); ++i) {
-    if (index.manifests[i] == *selected) return std::move(images[i]);
-  }
-  return absl::InternalError("an entry was selected that is not in the index");
-}
 
 absl::Status CheckLayersAreHere(FarmContext& farm, const std::vector<Session::FoundLayer>& layers) {
   std::vector<Digest> blobs;
@@ -62,39 +23,73 @@ absl::Status CheckLayersAreHere(FarmContext& farm, const std::vector<Session::Fo
 
 }  // namespace
 
-const v1::OciLayout* FindLayout(const v1::StartBuildRequest& request, const std::string& name) {
+ClientLayouts::ClientLayouts(const v1::StartBuildRequest& request) {
   for (const v1::NamedContext& context : request.named_contexts()) {
     if (!context.has_layout()) continue;
     const absl::StatusOr<Reference> reference = Reference::Parse(context.layout().reference());
-    if (reference.ok() && reference->WithDefaultTag().canonical() == name) {
-      return &context.layout();
+    if (!reference.ok()) continue;  // No plan names it.
+    Layout& layout = layouts_[reference->WithDefaultTag().canonical()];
+    layout.given = &context.layout();
+    layout.digest = reference->digest();
+  }
+}
+
+absl::Status ClientLayouts::Parse(Layout& layout) {
+  std::vector<Image> images;
+  for (const v1::OciLayout::Image& documents : layout.given->images()) {
+    Image image{.documents = &documents,
+                .digest = DigestOf(documents.manifest_json()),
+                .manifest = {},
+                .config = {}};
+    ASSIGN_OR_RETURN(image.manifest, ParseManifest(documents.manifest_json()));
+    ASSIGN_OR_RETURN(image.config, ParseImageConfig(documents.config_json()));
+    if (image.manifest.config.digest != DigestOf(documents.config_json())) {
+      return absl::InvalidArgumentError("the manifest names another config");
     }
+    images.push_back(std::move(image));
   }
-  return nullptr;
+  layout.images = std::move(images);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<ResolvedBase> ResolveLayout(FarmContext& farm, const std::string& domain,
-                                           const v1::OciLayout& layout, const Platform& platform) {
-  ASSIGN_OR_RETURN(const Reference reference, Reference::Parse(layout.reference()));
-  ASSIGN_OR_RETURN(LayoutImage image, SelectImage(layout, platform));
+absl::StatusOr<const ClientLayouts::Image*> ClientLayouts::Select(const Layout& layout,
+                                                                  const Platform& platform) {
+  ImageIndex index;
+  for (const Image& image : layout.images) {
+    // Not of several: it is taken whatever its platform, as one in a registry is.
+    if (image.digest.oci() == layout.digest) return &image;
+    index.manifests.push_back({.media_type = kOciManifestType,
+                               .digest = image.digest,
+                               .platform = image.config.platform.Normalized()});
+  }
+  const absl::StatusOr<Descriptor> selected = SelectPlatform(index, platform);
+  if (absl::IsNotFound(selected.status()) && !layout.given->complete()) {
+    return absl::FailedPreconditionError(absl::StrCat("the image for ", platform.ToString(),
+                                                      " of this OCI layout is not in the farm"));
+  }
+  RETURN_IF_ERROR(selected.status());
+  for (const Image& image : layout.images) {
+    if (image.digest == selected->digest) return &image;
+  }
+  return absl::InternalError("an entry was selected that is not in the index");
+}
+
+absl::StatusOr<ResolvedBase> ClientLayouts::Resolve(FarmContext& farm, const std::string& domain,
+                                                    const std::string& name,
+                                                    const Platform& platform) {
+  Layout& layout = layouts_.at(name);
+  if (layout.images.empty()) {
+    RETURN_IF_ERROR(Parse(layout));
+  }
+  ASSIGN_OR_RETURN(const Image* const image, Select(layout, platform));
   ResolvedBase base;
-  ASSIGN_OR_RETURN(base.layers, Session::FindLayers(farm, domain, image.config.diff_ids,
-                                                    image.manifest.layers, ""));
+  ASSIGN_OR_RETURN(base.layers, Session::FindLayers(farm, domain, image->config.diff_ids,
+                                                    image->manifest.layers, ""));
   RETURN_IF_ERROR(CheckLayersAreHere(farm, base.layers));
-  base.image = {.reference = reference.canonical(),
-                .manifest = DigestOf(image.documents->manifest_json()),
-                .config = std::move(image.config)};
-  base.manifest_bytes = image.documents->manifest_json();
-  base.config_bytes = image.documents->config_json();
+  base.image = {.reference = name, .manifest = image->digest, .config = image->config};
+  base.manifest_bytes = image->documents->manifest_json();
+  base.config_bytes = image->documents->config_json();
   return base;
-}
-
-void AddLayerBlobs(const v1::OciLayout& layout, std::vector<Digest>& blobs) {
-  for (const v1::OciLayout::Image& image : layout.images()) {
-    const absl::StatusOr<Manifest> manifest = ParseManifest(image.manifest_json());
-    if (!manifest.ok()) continue;
-    for (const Descriptor& layer : manifest->layers) blobs.push_back(layer.digest);
-  }
 }
 
 }  // namespace farm

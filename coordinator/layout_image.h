@@ -2,6 +2,7 @@
 #ifndef FARM_COORDINATOR_LAYOUT_IMAGE_H_
 #define FARM_COORDINATOR_LAYOUT_IMAGE_H_
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -9,25 +10,47 @@
 #include "base/digest.h"
 #include "coordinator/base_resolver.h"
 #include "coordinator/farm_context.h"
+#include "oci/image_config.h"
+#include "oci/manifest.h"
 #include "oci/platform.h"
 #include "proto/farm/v1/build.pb.h"
 
 namespace farm {
 
-// The layout of one of the request's contexts that gives the image `name`, as plans name it; null
-// if none does.
-const v1::OciLayout* FindLayout(const v1::StartBuildRequest& request, const std::string& name);
+// In place of what a registry says: no tag and no registry is asked, and nothing is stored. Each
+// document is parsed once. For one thread.
+class ClientLayouts {
+ public:
+  explicit ClientLayouts(const v1::StartBuildRequest& request);  // which must outlive this
 
-// Its image for a platform, in place of what a registry says. No tag and no registry is asked, and
-// nothing is stored. Blocks: call it on the pool.
-//   FAILED_PRECONDITION  the client has yet to send it, or blobs of its layers
-//   NOT_FOUND            the layout has none for this platform; the message lists which it has
-//   INVALID_ARGUMENT     documents that make no sense, or don't belong together
-absl::StatusOr<ResolvedBase> ResolveLayout(FarmContext& farm, const std::string& domain,
-                                           const v1::OciLayout& layout, const Platform& platform);
+  // Whether a layout gives the image that plans name so.
+  bool Has(const std::string& name) const { return layouts_.contains(name); }
 
-// Adds the blobs of its images' layers: they are of no tag that would keep them.
-void AddLayerBlobs(const v1::OciLayout& layout, std::vector<Digest>& blobs);
+  // Its image for a platform. Blocks: call it on the pool.
+  //   FAILED_PRECONDITION  the client has yet to send it, or blobs of its layers
+  //   NOT_FOUND            the layout has none for this platform; the message lists which it has
+  //   INVALID_ARGUMENT     documents that make no sense, or don't belong together
+  absl::StatusOr<ResolvedBase> Resolve(FarmContext& farm, const std::string& domain,
+                                       const std::string& name, const Platform& platform);
+
+ private:
+  struct Image {
+    const v1::OciLayout::Image* documents = nullptr;
+    Digest digest;  // of the manifest
+    Manifest manifest;
+    ImageConfig config;
+  };
+  struct Layout {
+    const v1::OciLayout* given = nullptr;
+    std::string digest;         // of its reference: a manifest, or an index
+    std::vector<Image> images;  // once one is asked for
+  };
+
+  static absl::Status Parse(Layout& layout);
+  static absl::StatusOr<const Image*> Select(const Layout& layout, const Platform& platform);
+
+  std::map<std::string, Layout> layouts_;  // by name
+};
 
 }  // namespace farm
 
