@@ -231,6 +231,8 @@ std::vector<int> BuildSession::LayersOf(FileSystemRef file_system) const {
     if (file_system.index != 0 || !context_.has_value() || context_->layer < 0) return {};
     return {context_->layer};
   }
+  // There is no plan while the context is fetched.
+  if (file_system.kind == FileSystemRef::Kind::kScratch) return {};
   std::vector<int> indexes;
   if (const int base = BaseOf(*plan_, file_system); base >= 0) {
     indexes = base_layers_[static_cast<size_t>(base)];
