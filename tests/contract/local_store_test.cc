@@ -15,6 +15,9 @@
 #include "tests/contract/blob_store_contract.h"
 #include "tests/contract/index_contract.h"
 
+// RocksDB is not built for ThreadSanitizer, which takes its lock-free memtable for races.
+extern "C" const char* __tsan_default_suppressions() { return "race:librocksdb"; }  // NOLINT
+
 namespace farm {
 namespace {
 
