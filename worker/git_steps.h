@@ -10,9 +10,11 @@ namespace farm {
 
 // ResolveGitOperation: which commit a reference is. A branch goes before a tag of its name; an
 // annotated tag is the commit that it names.
-// FetchGitOperation: a layer of the commit's files and those of its submodules, their times those
-// of the checkout. Both by the host's git (worker/git_command.h), which connects only to an address
-// that worker/source_client.h found allowed.
+// FetchGitOperation: a layer of the commit's files, their times those of the checkout, and of its
+// submodules' if they are wanted.
+//
+// Both by the host's git (worker/git_command.h), which connects only to an address that
+// worker/source_client.h found allowed.
 //   INVALID_ARGUMENT     the repository can't be had, has no such reference, commit or directory,
 //                        or is over sources.bytes_max or the limits of worker/git_checkout.h
 //   UNAVAILABLE          this host has no git, or one that is too old
