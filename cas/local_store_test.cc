@@ -186,12 +186,12 @@ TEST_F(DiskBlobStoreTest, AKilledWriterLeavesOnlyWholeBlobs) {
       if (i == 20 && write(ready[1], "r", 1) != 1) _exit(1);
     }
   }
+  close(ready[1]);
   char byte;
-  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  ASSERT_EQ(read(ready[0], &byte, 1), 1) << "the child has ended";
   kill(child, SIGKILL);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
   close(ready[0]);
-  close(ready[1]);
   const auto store = Open();
   int listed = 0;
   ASSERT_OK(store->ForEachBlob([&](const CollectableBlobStore::BlobInfo& info) {

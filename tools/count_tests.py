@@ -26,6 +26,7 @@ MAY_SKIP = [
     r".*this user namespace has no other user",
     # What is installed by apt in a test needs a mirror, which is none of this machine's.
     r".*(ReproducibleTest|ShapesTest)\..*no Debian mirror: .*",
+    r".*ThreadSanitizer allows no threads after a fork",
     # Tests run as root; the case is one of `bazel test --config=unprivileged`.
     r"ContextTest\.AnUnreadableFile.*root may read every file",
 ]

@@ -21,6 +21,7 @@
 #include "absl/time/clock.h"
 #include "base/byte_stream.h"
 #include "base/check.h"
+#include "base/testing/sanitizers.h"
 #include "base/testing/status_matchers.h"
 #include "worker/helper_pool.h"
 #include "worker/namespace_sandbox.h"
@@ -620,6 +621,7 @@ TEST_F(SandboxTest, RunsGoOnSideBySide) {
 
 TEST_F(SandboxTest, MissingHelperProgramIsNamed) {
   EXPECT_THAT(HelperPool::Create({.program = "/no/farm-sandbox"}, world_.cgroups()),
+  if (kIsThreadSanitized) GTEST_SKIP() << kForkedHasNoThreads;
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/farm-sandbox")));
 }
 

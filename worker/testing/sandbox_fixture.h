@@ -2,6 +2,7 @@
 #ifndef FARM_WORKER_TESTING_SANDBOX_FIXTURE_H_
 #define FARM_WORKER_TESTING_SANDBOX_FIXTURE_H_
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,7 +64,7 @@ class SandboxWorld {
  private:
   std::string dir_;
   std::string base_layer_;
-  int next_ = 0;
+  std::atomic<int> next_ = 0;  // Tests run things side by side.
   std::unique_ptr<CgroupTree> cgroups_;
   std::unique_ptr<Trash> trash_;
   std::unique_ptr<Snapshotter> snapshotter_;
