@@ -18,4 +18,8 @@ v1::Platform PlatformToProto(const Platform& platform) {
   return out;
 }
 
+bool IsUnset(const v1::Platform& platform) {
+  return platform.os().empty() && platform.architecture().empty();
+}
+
 }  // namespace farm

@@ -8,6 +8,8 @@ namespace farm {
 
 Platform PlatformFromProto(const v1::Platform& platform);
 v1::Platform PlatformToProto(const Platform& platform);
+// True if nobody has said which.
+bool IsUnset(const v1::Platform& platform);
 
 }  // namespace farm
 
