@@ -15,8 +15,6 @@
 #include "base/sha256.h"
 #include "base/testing/fake_clock.h"
 #include "base/testing/status_matchers.h"
-#include "oci/auth_challenge.h"
-#include "oci/http_client.h"
 #include "oci/image_config.h"
 #include "oci/manifest.h"
 #include "oci/testing/scripted_server.h"
@@ -737,56 +735,6 @@ TEST_F(HttpRegistryTest, AManifestStoredAsAnotherIsDataLoss) {
   });
   EXPECT_THAT(registry_->PushManifest(Ref("app:v1"), kOciManifestType, "{}", call_),
               StatusIs(absl::StatusCode::kDataLoss));
-}
-
-// Parts -------------------------------------------------------------------------------------------
-
-TEST(AuthChallengeTest, SeveralChallengesAreRead) {
-  const std::vector<AuthChallenge> challenges = ParseAuthChallenges(
-      R"(Bearer realm="https://a/t?x=1,2", Service="s \"q\"",scope=pull, Basic realm="r")");
-  ASSERT_THAT(challenges, SizeIs(2));
-  EXPECT_EQ(challenges[0].scheme, "bearer");
-  EXPECT_EQ(challenges[0].params.at("realm"), "https://a/t?x=1,2");
-  EXPECT_EQ(challenges[0].params.at("service"), "s \"q\"");
-  EXPECT_EQ(challenges[0].params.at("scope"), "pull");
-  EXPECT_EQ(challenges[1].scheme, "basic");
-}
-
-TEST(AuthChallengeTest, NonsenseEndsTheList) {
-  EXPECT_THAT(ParseAuthChallenges(""), IsEmpty());
-  EXPECT_THAT(ParseAuthChallenges("=x"), IsEmpty());
-  EXPECT_THAT(ParseAuthChallenges("a=b"), IsEmpty());
-  EXPECT_THAT(ParseAuthChallenges("Basic realm=\"unclosed"), SizeIs(1));
-  std::string many;
-  for (int i = 0; i < 1000; ++i) many += "basic, ";
-  EXPECT_THAT(ParseAuthChallenges(many), SizeIs(kAuthChallengesMax));
-}
-
-TEST(HttpClientTest, LoopbackHostsAreTheWholeAddressOnly) {
-  for (const char* host : {"localhost", "localhost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5"}) {
-    EXPECT_TRUE(IsLoopbackHost(host)) << host;
-  }
-  for (const char* host : {"127.0.0.1.example.com", "127.example.com", "localhost.example.com",
-                           "128.0.0.1", "127.0.0.256", "[::2]", ""}) {
-    EXPECT_FALSE(IsLoopbackHost(host)) << host;
-  }
-}
-
-TEST(HttpClientTest, OriginsCompareWithTheirPorts) {
-  EXPECT_THAT(UrlOrigin("https://Host/a?b"), IsOkAndHolds("https://host:443"));
-  EXPECT_THAT(UrlOrigin("http://host:5000"), IsOkAndHolds("http://host:5000"));
-  for (const char* bad : {"", "host", "ftp://host", "https://user:pw@host", "file:///x"}) {
-    EXPECT_THAT(UrlOrigin(bad), StatusIs(absl::StatusCode::kInvalidArgument)) << bad;
-  }
-}
-
-TEST(HttpClientTest, NobodyIsLedFromHttpsToPlainHttp) {
-  EXPECT_THAT(ResolveEncrypted("https://a.io/v2/uploads/", "/v2/uploads/1?x=y"),
-              IsOkAndHolds("https://a.io/v2/uploads/1?x=y"));
-  EXPECT_THAT(ResolveEncrypted("http://a.io/", "http://b.io/"), IsOkAndHolds("http://b.io/"));
-  EXPECT_THAT(ResolveEncrypted("https://a.io/", "http://a.io/v2/uploads/1?state=secret"),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("http://a.io/v2/uploads/1"), Not(HasSubstr("secret")))));
 }
 
 TEST(RegistryAuthTest, DockerHubHasOneNameForAllOfItsNames) {
