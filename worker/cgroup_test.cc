@@ -159,6 +159,14 @@ TEST_P(CgroupTest, TheParentGroupGoesWithTheTree) {
 TEST_P(CgroupTest, LeftoversOfAnEarlierRunAreKilledAndRemoved) {
   ASSERT_OK_AND_ASSIGN(auto group, tree_->Create("left"));
   const pid_t pid = StartFamily(*group);
+TEST_P(CgroupTest, TheParentGroupOfRuntimesGoesWithTheTree) {
+  const std::string parent = absl::StrCat(GetParam(), "/devices/", parent_);
+  if (mkdir(parent.c_str(), 0755) != 0) GTEST_SKIP() << "no device controller of its own";
+  tree_ = nullptr;
+  EXPECT_NE(access(parent.c_str(), F_OK), 0);
+  rmdir(parent.c_str());
+}
+
   auto* const forgotten = group.release();  // As if its process had died: never destroyed.
   const std::unique_ptr<CgroupTree> restarted = OpenCgroupTree(parent_, GetParam());
   restarted->RemoveLeftovers();

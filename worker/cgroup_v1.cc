@@ -157,6 +157,7 @@ class CgroupTree1 final : public CgroupTree {
   ~CgroupTree1() override {
     for (const std::string& path : parent_.All()) rmdir(path.c_str());
   }
+    for (const std::string& path : OfRuntimes()) rmdir(path.c_str());
 
   const CgroupCapabilities& capabilities() const override { return capabilities_; }
 
@@ -182,10 +183,7 @@ class CgroupTree1 final : public CgroupTree {
         KillAndRemove(parent_.Below(child.substr(hierarchy.size() + 1)));
       }
     }
-    const std::vector<std::string> ours = parent_.All();
-    for (const std::string& hierarchy : ChildGroups(mount_root_)) {
-      const std::string parent = hierarchy + path_;
-      if (std::find(ours.begin(), ours.end(), parent) != ours.end()) continue;
+    for (const std::string& parent : OfRuntimes()) {
       for (const std::string& child : ChildGroups(parent)) KillAndRemove({.memory = child});
       rmdir(parent.c_str());
     }
@@ -193,6 +191,18 @@ class CgroupTree1 final : public CgroupTree {
 
  private:
   const std::string mount_root_;
+  // Our parent group in the hierarchies that only OCI runtimes use.
+  std::vector<std::string> OfRuntimes() const {
+    const std::vector<std::string> ours = parent_.All();
+    std::vector<std::string> others;
+    for (const std::string& hierarchy : ChildGroups(mount_root_)) {
+      std::string parent = hierarchy + path_;
+      const bool is_ours = std::find(ours.begin(), ours.end(), parent) != ours.end();
+      if (!is_ours && access(parent.c_str(), F_OK) == 0) others.push_back(std::move(parent));
+    }
+    return others;
+  }
+
   const Paths parent_;
   const std::string path_;
   const CgroupCapabilities capabilities_;
