@@ -1,6 +1,6 @@
 #!/bin/bash
 # What takes longer than CI may: sanitizers over everything, kills and power cuts at many random
-# moments, coverage-guided fuzzing, clang-tidy. On Debian 12 as root.
+# moments, a farm that builds for long, coverage-guided fuzzing, clang-tidy. On Debian 12 as root.
 # Usage: tests/nightly.sh [FUZZ_SECONDS]   (default: 300 for each target)
 # Ends with the parts that failed; each run of tests ends as tests/run.sh does.
 set -euo pipefail
@@ -24,6 +24,8 @@ part "address and undefined-behaviour sanitizers" tests/run.sh --config=asan --c
 part "thread sanitizer" tests/run.sh --config=tsan --build_tests_only //...
 part "random moments" tests/run.sh --test_env=FARM_TEST_MOMENTS=20 --test_timeout=1800 \
   //tests/e2e:{coordinator_kill,power_cut,stop}_test
+part "soak" tests/run.sh --test_env=FARM_TEST_SOAK_SECONDS=1200 --test_timeout=3600 \
+  //tests/e2e:soak_test
 
 # A target on the corpus and beyond it; what it prints, if it finds anything.
 fuzz() {
