@@ -469,7 +469,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"--sbom", "attestations are not there yet"},
     {"--annotation", "annotations are not there yet"},
     {"--builder", "use --farm"},
-    {"--cgroup-parent", "cgroups are in the workers' configuration"},
     {"--memory", "limits are in the workers' configuration"},
     {"--memory-swap", "limits are in the workers' configuration"},
     {"--cpu-shares", "limits are in the workers' configuration"},
@@ -524,6 +523,8 @@ void AddBuildCommand(CLI::App& app, CommandRunner& run) {
   list("--add-host", flags->add_hosts, "HOST:IP", "line for /etc/hosts of RUN");
   list("--ulimit", flags->ulimits, "NAME=SOFT[:HARD]", "resource limit of RUN");
   text("--shm-size", flags->shm_size, "SIZE", "size of /dev/shm of RUN");
+  text("--cgroup-parent", flags->cgroup_parent, "GROUP",
+       "control group of the workers' hosts that each RUN's is made in");
   list("--secret", flags->secrets, "id=ID[,src=FILE|env=NAME]",
        "value for RUN --mount=type=secret; in no layer, key or log");
   list("--ssh", flags->ssh, "default|ID[=SOCKET|KEY[,KEY]]",

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/cgroup_path.h"
 #include "base/status_macros.h"
 #include "cli/build_arguments.h"
 #include "oci/platform.h"
@@ -96,6 +97,13 @@ absl::StatusOr<v1::StartBuildRequest> MakeRequest(const BuildFlags& flags,
   if (!flags.shm_size.empty()) {
     ASSIGN_OR_RETURN(const int64_t shm_bytes, ParseShmSize(flags.shm_size));
     request.set_shm_bytes(shm_bytes);
+  }
+  if (!flags.cgroup_parent.empty()) {
+    // As docker has it, a slash before it can be left out.
+    const std::string parent =
+        absl::StrCat(absl::StartsWith(flags.cgroup_parent, "/") ? "" : "/", flags.cgroup_parent);
+    RETURN_IF_ERROR(CheckCgroupPath(parent)) << "--cgroup-parent";
+    request.set_cgroup_parent(parent);
   }
   for (const std::string& text : flags.secrets) {
     ASSIGN_OR_RETURN(*request.add_secrets(), ReadSecret(text));

@@ -31,6 +31,7 @@ struct BuildFlags {
   std::string platform;
   std::string network;
   std::string shm_size;
+  std::string cgroup_parent;
   std::string progress = "auto";
   std::string iidfile;
   std::string metadata_file;

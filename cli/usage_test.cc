@@ -88,14 +88,15 @@ TEST_F(CommandTest, EveryCommandHasAHelpPageThatFitsAScreen) {
 
 TEST_F(CommandTest, FlagsOfDockerThatFarmHasNotAreRefusedByName) {
   Write("Dockerfile", "FROM scratch");
-  EXPECT_EQ(Run({"build", "--cgroup-parent", "/x", context_}), kExitUsage);
-  EXPECT_THAT(err_.str(), HasSubstr("--cgroup-parent: cgroups are in the workers' configuration"));
+  EXPECT_EQ(Run({"build", "--cpuset-cpus", "0", context_}), kExitUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--cpuset-cpus: limits are in the workers' configuration"));
 }
 
 TEST_F(BuildCommandTest, WhatRunIsToHaveIsPartOfTheRequest) {
   Write("Dockerfile", "FROM scratch\n");
   Build({"--add-host", "six=[::1]", "--shm-size", "64m", "--ulimit", "nofile=10:20", "--ulimit",
-         "core=0", "--allow", "network.host", "--allow", "security.insecure"});
+         "core=0", "--allow", "network.host", "--allow", "security.insecure", "--cgroup-parent",
+         "ci/nightly"});
   ASSERT_THAT(*requests_, SizeIs(1));
   const v1::StartBuildRequest &request = requests_->front();
   EXPECT_EQ(request.extra_hosts(0).address(), "::1");
@@ -105,6 +106,7 @@ TEST_F(BuildCommandTest, WhatRunIsToHaveIsPartOfTheRequest) {
   EXPECT_EQ(request.ulimits(1).name(), "core");
   EXPECT_EQ(request.ulimits(1).hard(), 0);
   EXPECT_THAT(request.entitlements(), ElementsAre("network.host", "security.insecure"));
+  EXPECT_EQ(request.cgroup_parent(), "/ci/nightly");
 }
 
 TEST_F(CommandTest, AWrongFlagOfRunIsAUsageErrorThatSaysWhatIsExpected) {
@@ -120,6 +122,7 @@ TEST_F(CommandTest, AWrongFlagOfRunIsAUsageErrorThatSaysWhatIsExpected) {
       {"--ulimit", "nofle=1", "did you mean nofile?"},
       {"--allow", "network.hots", "did you mean network.host?"},
       {"--ssh", "=x", "the id is missing"},
+      {"--cgroup-parent", "/ci/..", "expected one like /ci/nightly"},
   };
   for (const std::vector<std::string> &flag : cases) {
     err_.str("");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "base/cgroup_path.h"
 #include "base/digest_proto.h"
 #include "base/redact_url.h"
 #include "base/status_macros.h"
@@ -79,6 +80,9 @@ absl::Status CheckRunSettings(const v1::StartBuildRequest& request) {
     if (!limited.insert(ulimit.name()).second) {
       return absl::InvalidArgumentError(absl::StrCat("ulimit ", ulimit.name(), " is given twice"));
     }
+  }
+  if (!request.cgroup_parent().empty()) {
+    RETURN_IF_ERROR(CheckCgroupPath(request.cgroup_parent()));
   }
   return CheckShmBytes(request.shm_bytes());
 }

@@ -360,6 +360,7 @@ void BuildSession::RunPlanStep(int index, Keyed keyed) {
   execution.set_cache_scope(domain());
   execution.set_name(step.name);
   execution.set_network(farm_.run_network_default);
+  execution.set_cgroup_parent(request_.cgroup_parent());
   if (const absl::Status can = farm_.runner.CheckCanRun(request.spec); !can.ok()) {
     return Fail(step.Error(absl::StrCat(step.name, ": ", can.message())), run.step);
   }

@@ -136,6 +136,30 @@ TEST_F(BuildSessionTest, AnInsecureRunThatNoWorkerPermitsIsRefusedWithItsLine) {
   EXPECT_THAT(worker_.ran, ElementsAre("MKDIR /w"));
 }
 
+TEST_F(BuildSessionTest, AControlGroupThatNoWorkerHasIsRefusedWithTheLineThatNeedsIt) {
+  v1::StartBuildRequest request = Request("FROM scratch\nWORKDIR /w\nRUN one\n");
+  request.set_cgroup_parent("/ci");
+  const v1::BuildFinished done = Build(request);
+  EXPECT_EQ(done.error().line(), 3);
+  EXPECT_THAT(done.error().message(), HasSubstr("/ci in cgroup_parents"));
+  EXPECT_THAT(worker_.ran, ElementsAre("MKDIR /w"));
+}
+
+TEST_F(BuildSessionTest, TheControlGroupOfARunIsInNoKey) {
+  worker_.cgroup_parents = {"/ci"};
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  request.set_cgroup_parent("/ci");
+  std::string lent;
+  worker_.on_lease = [&lent](const v1::Lease& lease) {
+    lent = lease.spec().execution().cgroup_parent();
+  };
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_EQ(lent, "/ci");
+  request.clear_cgroup_parent();
+  EXPECT_FALSE(Build(request).has_error());
+  EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
 TEST_F(BuildSessionTest, WhatNoClientOfOursWouldAskForIsRefused) {
   v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
   request.add_entitlements("device");

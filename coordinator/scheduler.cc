@@ -425,6 +425,11 @@ bool Scheduler::Fits(const Worker& worker, const Job& job) {
     return false;
   }
   if (job.insecure && !worker.report.insecure_allowed()) return false;
+  const auto& parents = worker.report.cgroup_parents();
+  if (!job.cgroup_parent.empty() &&
+      std::find(parents.begin(), parents.end(), job.cgroup_parent) == parents.end()) {
+    return false;
+  }
   if (job.network == v1::NETWORK_MODE_UNSPECIFIED) return true;
   const auto& networks = worker.report.networks();
   return std::find(networks.begin(), networks.end(), job.network) != networks.end();
@@ -449,6 +454,9 @@ absl::Status Scheduler::NobodyCanRun(const Job& job) const {
   if (job.network == v1::NETWORK_MODE_HOST) needs.push_back("network host");
   if (job.network == v1::NETWORK_MODE_NONE) needs.push_back("network none");
   if (job.insecure) needs.push_back("insecure_allowed in its configuration");
+  if (!job.cgroup_parent.empty()) {
+    needs.push_back(absl::StrCat(job.cgroup_parent, " in cgroup_parents of its configuration"));
+  }
   std::string why;
   if (job.network == v1::NETWORK_MODE_ISOLATED) {
     needs.push_back("network isolated");

@@ -48,6 +48,7 @@ class Scheduler {
     std::optional<v1::Platform> platform;  // That its worker must have.
     v1::NetworkMode network = v1::NETWORK_MODE_UNSPECIFIED;
     bool insecure = false;            // RUN --security=insecure
+    std::string cgroup_parent;        // that its worker must have; "": the worker's own
     std::vector<std::string> layers;  // diffIDs (hex) that it reads, base first: worth a good place
     // Cache mounts, "domain/id": worth a better one, since what a worker keeps of them is nowhere
     // else.

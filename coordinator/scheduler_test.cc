@@ -403,6 +403,21 @@ TEST_F(SchedulerTest, AnInsecureJobGoesToAWorkerThatPermitsItAlone) {
   EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/insecure");
 }
 
+TEST_F(SchedulerTest, AJobForAControlGroupGoesToAWorkerThatHasItAlone) {
+  Join("w1", 4);
+  Scheduler::Job job = Run("grouped");
+  job.cgroup_parent = "/ci";
+  scheduler_.Submit(job);
+  EXPECT_TRUE(scheduler_.LeasesOf("w1").empty());
+  EXPECT_THAT(scheduler_.NobodyCanRun(job), StatusIs(absl::StatusCode::kUnavailable,
+                                                     testing::HasSubstr("/ci in cgroup_parents")));
+  v1::SynchronizeRequest report = Report("w2", 1);
+  report.add_cgroup_parents("/other");
+  report.add_cgroup_parents("/ci");
+  scheduler_.OnReport(report, now_);
+  EXPECT_EQ(scheduler_.LeasesOf("w2")[0].job, "main/grouped");
+}
+
 TEST_F(SchedulerTest, ALeaseIsOfItsWorkerAlone) {
   Join("w1");
   Join("w2");

@@ -29,6 +29,7 @@ void SetNeeds(const v1::StepSpec& spec, Scheduler::Job& job) {
   if (!spec.identity().has_run()) return;
   job.platform = spec.identity().platform();
   job.insecure = spec.identity().run().insecure();
+  job.cgroup_parent = spec.execution().cgroup_parent();
   job.network = spec.identity().run().network();
   if (job.network == v1::NETWORK_MODE_UNSPECIFIED) job.network = spec.execution().network();
 }

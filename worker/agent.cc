@@ -145,6 +145,7 @@ v1::SynchronizeRequest Agent::MakeRequest() {
   for (const v1::NetworkMode network : options_.networks) request.add_networks(network);
   request.set_isolated_missing(options_.isolated_missing);
   request.set_insecure_allowed(options_.insecure_allowed);
+  for (const std::string& parent : options_.cgroup_parents) request.add_cgroup_parents(parent);
   for (const std::string& limit : options_.limits_missing) request.add_limits_missing(limit);
   request.set_draining(draining_);
   leases_.Report(request);

@@ -44,6 +44,7 @@ class Agent {
     std::vector<v1::NetworkMode> networks;
     std::string isolated_missing;  // see SynchronizeRequest
     bool insecure_allowed = false;
+    std::vector<std::string> cgroup_parents;
     std::vector<std::string> limits_missing;
     // Of one long poll. A coordinator answers much earlier.
     absl::Duration poll_timeout = absl::Seconds(60);

@@ -61,6 +61,7 @@ class AgentTest : public ::testing::Test {
     options.retry_first = absl::Milliseconds(1);
     options.retry_max = absl::Milliseconds(4);
     options.networks = {v1::NETWORK_MODE_HOST};
+    options.cgroup_parents = {"/ci"};
     options.leave_after = leave_after_;
     agent_ = std::make_unique<Agent>(options, coordinator_, executor_, *layers_, clock_);
     thread_ = std::thread([this] { result_ = agent_->Run(); });
@@ -105,6 +106,7 @@ TEST_F(AgentTest, FirstReportSaysWhoTheWorkerIs) {
   EXPECT_EQ(report.incarnation(), "i1");
   EXPECT_EQ(report.slots(), 3);
   EXPECT_THAT(report.networks(), ElementsAre(v1::NETWORK_MODE_HOST));
+  EXPECT_THAT(report.cgroup_parents(), ElementsAre("/ci"));
   EXPECT_THAT(report.layers_added(), ElementsAre(DigestOfText("a").hex()));
   EXPECT_FALSE(report.draining());
 }

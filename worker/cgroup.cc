@@ -20,6 +20,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "base/errno_status.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/unique_fd.h"
 #include "worker/cgroup_internal.h"
@@ -67,6 +68,25 @@ std::unique_ptr<CgroupTree> OpenCgroupTree(absl::string_view parent,
                                          : cgroup_internal::OpenCgroup1(parent, mount_root);
   if (tree == nullptr) tree = std::make_unique<NoCgroupTree>();
   return tree;
+}
+
+std::map<std::string, std::unique_ptr<CgroupTree>> OpenCgroupParents(
+    const std::vector<std::string>& parents, absl::string_view owner, const CgroupCapabilities& own,
+    const std::string& mount_root) {
+  std::map<std::string, std::unique_ptr<CgroupTree>> trees;
+  for (const std::string& parent : parents) {
+    std::unique_ptr<CgroupTree> tree = OpenCgroupTree(absl::StrCat(parent, "/", owner), mount_root);
+    const CgroupCapabilities& can = tree->capabilities();
+    const bool limits_less = can.memory < own.memory || can.cpu < own.cpu || can.pids < own.pids;
+    if (can.layout == "none" || limits_less) {
+      LogWarning("control group not offered to builds",
+                 {{"cgroup", parent}, {"has", can.Describe()}, {"needs", own.Describe()}});
+      continue;
+    }
+    tree->RemoveLeftovers();
+    trees[parent] = std::move(tree);
+  }
+  return trees;
 }
 
 namespace cgroup_internal {

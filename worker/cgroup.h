@@ -5,8 +5,10 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -73,11 +75,21 @@ class CgroupTree {
 };
 
 // Finds out what is mounted at `mount_root` (/sys/fs/cgroup) and makes the group `parent` in each
-// hierarchy that is of use, below the one this process is in (v2) or below the root (v1). Without
-// any, or without the right to write there, the tree's groups do nothing and capabilities() says
-// so. The tree's end removes `parent`, unless a group is left in it.
+// hierarchy that is of use, below the one this process is in (v2) or below the root (v1). One that
+// begins with a slash ("/ci/farm-1") is below the root in both, and the groups that it is in are
+// made, too, and stay. Without any hierarchy, or without the right to write there, the tree's
+// groups do nothing and capabilities() says so. The tree's end removes `parent`, unless a group is
+// left in it.
 std::unique_ptr<CgroupTree> OpenCgroupTree(absl::string_view parent,
                                            const std::string& mount_root = "/sys/fs/cgroup");
+
+// For each of `parents`, groups of the host such as "/ci", the tree of the group `owner` in it,
+// with what an earlier process of that owner left there removed. One in which a limit could not be
+// set that `own`, the process's other tree, can set is logged and left out: nobody gets rid of a
+// limit by naming another group.
+std::map<std::string, std::unique_ptr<CgroupTree>> OpenCgroupParents(
+    const std::vector<std::string>& parents, absl::string_view owner, const CgroupCapabilities& own,
+    const std::string& mount_root = "/sys/fs/cgroup");
 
 }  // namespace farm
 

@@ -18,11 +18,15 @@
 #include "base/byte_stream.h"
 #include "base/check.h"
 #include "base/testing/status_matchers.h"
+#include "worker/testing/host_group.h"
 
 namespace farm {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Key;
 using ::testing::Not;
 
 class CgroupTest : public ::testing::TestWithParam<const char*> {
@@ -155,10 +159,6 @@ TEST_P(CgroupTest, TheParentGroupGoesWithTheTree) {
   EXPECT_TRUE(Parents().empty()) << Parents()[0];
 }
 
-// What a worker that was killed leaves: groups that nobody holds any more.
-TEST_P(CgroupTest, LeftoversOfAnEarlierRunAreKilledAndRemoved) {
-  ASSERT_OK_AND_ASSIGN(auto group, tree_->Create("left"));
-  const pid_t pid = StartFamily(*group);
 TEST_P(CgroupTest, TheParentGroupOfRuntimesGoesWithTheTree) {
   const std::string parent = absl::StrCat(GetParam(), "/devices/", parent_);
   if (mkdir(parent.c_str(), 0755) != 0) GTEST_SKIP() << "no device controller of its own";
@@ -167,6 +167,10 @@ TEST_P(CgroupTest, TheParentGroupOfRuntimesGoesWithTheTree) {
   rmdir(parent.c_str());
 }
 
+// What a worker that was killed leaves: groups that nobody holds any more.
+TEST_P(CgroupTest, LeftoversOfAnEarlierRunAreKilledAndRemoved) {
+  ASSERT_OK_AND_ASSIGN(auto group, tree_->Create("left"));
+  const pid_t pid = StartFamily(*group);
   auto* const forgotten = group.release();  // As if its process had died: never destroyed.
   const std::unique_ptr<CgroupTree> restarted = OpenCgroupTree(parent_, GetParam());
   restarted->RemoveLeftovers();
@@ -186,6 +190,46 @@ TEST_P(CgroupTest, LeftoversOfRuntimesAreRemovedFromAllHierarchies) {
   rmdir((parent + "/run-1/oci").c_str());
   rmdir((parent + "/run-1").c_str());
   rmdir(parent.c_str());
+}
+
+TEST_P(CgroupTest, ATreeInAGroupOfTheHostIsBelowTheRoot) {
+  const HostGroup host(GetParam());
+  auto trees = OpenCgroupParents({host.path()}, "owner", {}, GetParam());
+  ASSERT_THAT(trees, ElementsAre(Key(host.path())));
+  ASSERT_OK_AND_ASSIGN(auto run, trees[host.path()]->Create("a"));
+  EXPECT_EQ(run->path(), host.path() + "/owner/a");
+  const pid_t pid = StartFamily(*run);
+  EXPECT_THAT(ReadFile(absl::StrCat("/proc/", pid, "/cgroup")).value_or(""),
+              HasSubstr(absl::StrCat(":", host.path(), "/owner/a\n")));
+  run.reset();
+  EXPECT_EQ(Reap(pid), SIGKILL);
+}
+
+TEST_P(CgroupTest, AGroupOfTheHostStaysAndOursInItGoes) {
+  const HostGroup host(GetParam());
+  OpenCgroupParents({host.path()}, "owner", {}, GetParam()).clear();
+  ASSERT_FALSE(host.Directories().empty());
+  for (const std::string& directory : host.Directories()) {
+    EXPECT_NE(access((directory + "/owner").c_str(), F_OK), 0) << directory;
+  }
+}
+
+TEST_P(CgroupTest, WhatItsOwnerLeftInAGroupOfTheHostIsRemoved) {
+  const HostGroup host(GetParam());
+  auto killed = OpenCgroupParents({host.path()}, "owner", {}, GetParam());
+  ASSERT_OK_AND_ASSIGN(const auto left, killed[host.path()]->Create("left"));
+  const pid_t pid = StartFamily(*left);
+  auto restarted = OpenCgroupParents({host.path()}, "owner", {}, GetParam());
+  EXPECT_EQ(Reap(pid), SIGKILL);
+  EXPECT_OK(restarted[host.path()]->Create("left"));
+}
+
+TEST_P(CgroupTest, AGroupOfTheHostThatCannotLimitWhatOursCanIsLeftOut) {
+  const CgroupCapabilities all{.memory = true, .cpu = true, .pids = true};
+  const CgroupCapabilities& can = tree_->capabilities();
+  if (can.memory && can.cpu && can.pids) GTEST_SKIP() << "this host limits all: " << can.Describe();
+  const HostGroup host(GetParam());
+  EXPECT_THAT(OpenCgroupParents({host.path()}, "owner", all, GetParam()), IsEmpty());
 }
 
 TEST(NoCgroupTest, HostWithoutGroupsLimitsNothingAndSaysSo) {

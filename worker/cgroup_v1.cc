@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -156,8 +157,8 @@ class CgroupTree1 final : public CgroupTree {
         capabilities_(std::move(capabilities)) {}
   ~CgroupTree1() override {
     for (const std::string& path : parent_.All()) rmdir(path.c_str());
-  }
     for (const std::string& path : OfRuntimes()) rmdir(path.c_str());
+  }
 
   const CgroupCapabilities& capabilities() const override { return capabilities_; }
 
@@ -190,7 +191,6 @@ class CgroupTree1 final : public CgroupTree {
   }
 
  private:
-  const std::string mount_root_;
   // Our parent group in the hierarchies that only OCI runtimes use.
   std::vector<std::string> OfRuntimes() const {
     const std::vector<std::string> ours = parent_.All();
@@ -203,6 +203,7 @@ class CgroupTree1 final : public CgroupTree {
     return others;
   }
 
+  const std::string mount_root_;
   const Paths parent_;
   const std::string path_;
   const CgroupCapabilities capabilities_;
@@ -211,8 +212,11 @@ class CgroupTree1 final : public CgroupTree {
 // The parent group in the hierarchy mounted at `mount`, "" if there is none or it is not for us.
 std::string MakeParent(const std::string& mount, bool v2, absl::string_view parent) {
   if (!(v2 ? IsCgroup2(mount) : IsCgroup1(mount))) return "";
-  const std::string path = absl::StrCat(mount, "/", parent);
-  if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return "";
+  std::string path = mount;
+  for (const absl::string_view name : absl::StrSplit(parent, '/', absl::SkipEmpty())) {
+    absl::StrAppend(&path, "/", name);
+    if (mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return "";
+  }
   return access(path.c_str(), W_OK) == 0 ? path : "";
 }
 
@@ -235,7 +239,9 @@ std::unique_ptr<CgroupTree> OpenCgroup1(absl::string_view parent, const std::str
                                   .pids = !paths.pids.empty(),
                                   .kill = has_kill,
                                   .layout = paths.unified.empty() ? "v1" : "hybrid"};
-  return std::make_unique<CgroupTree1>(mount_root, std::move(paths), absl::StrCat("/", parent),
+  const bool is_absolute = absl::StartsWith(parent, "/");
+  return std::make_unique<CgroupTree1>(mount_root, std::move(paths),
+                                       absl::StrCat(is_absolute ? "" : "/", parent),
                                        std::move(capabilities));
 }
 

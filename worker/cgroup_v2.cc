@@ -101,33 +101,44 @@ std::string OwnGroup() {
   return "/";
 }
 
-// Makes `base`/`parent` with as many controllers for its children as it may have.
-bool MakeParent(const std::string& base, const std::string& dir) {
-  if (mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST) return false;
-  for (const char* controller : {"+memory", "+cpu", "+pids"}) {
-    // One by one: a host may have some of them only.
-    WriteValue(base + "/cgroup.subtree_control", controller).IgnoreError();
-    WriteValue(dir + "/cgroup.subtree_control", controller).IgnoreError();
+// Makes `parent` below `base`, with as many controllers for its children as it may have.
+bool MakeParent(const std::string& base, absl::string_view parent) {
+  std::string dir = base;
+  const auto enable = [&dir] {
+    for (const char* controller : {"+memory", "+cpu", "+pids"}) {
+      // One by one: a host may have some of them only.
+      WriteValue(dir + "/cgroup.subtree_control", controller).IgnoreError();
+    }
+  };
+  for (const absl::string_view name : absl::StrSplit(parent, '/', absl::SkipEmpty())) {
+    enable();
+    absl::StrAppend(&dir, "/", name);
+    if (mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST) return false;
   }
+  enable();
   return access((dir + "/cgroup.procs").c_str(), W_OK) == 0;
+}
+
+// The group that ours are below. This process moves into a leaf of it.
+std::string MakeOwn(const std::string& mount_root) {
+  std::string own = OwnGroup();
+  // After a restart inside the same unit, or a second tree of one process.
+  if (absl::EndsWith(own, "/worker")) own.resize(own.size() - strlen("/worker"));
+  if (own == "/" || access((mount_root + own).c_str(), F_OK) != 0) return "";
+  const std::string leaf = mount_root + own + "/worker";
+  mkdir(leaf.c_str(), 0755);
+  WriteValue(leaf + "/cgroup.procs", "0").IgnoreError();  // MakeParent tells if it mattered.
+  return own;
 }
 
 }  // namespace
 
 std::unique_ptr<CgroupTree> OpenCgroup2(absl::string_view parent, const std::string& mount_root) {
-  std::string own = OwnGroup();
-  // After a restart inside the same unit, or a second tree of one process.
-  if (absl::EndsWith(own, "/worker")) own.resize(own.size() - strlen("/worker"));
-  if (access((mount_root + own).c_str(), F_OK) != 0) own = "/";
-  if (own == "/") own.clear();
-  if (!own.empty()) {
-    const std::string leaf = mount_root + own + "/worker";
-    mkdir(leaf.c_str(), 0755);
-    WriteValue(leaf + "/cgroup.procs", "0").IgnoreError();  // MakeParent tells if it mattered.
-  }
-  const std::string path = absl::StrCat(own, "/", parent);
+  const bool is_absolute = absl::StartsWith(parent, "/");
+  const std::string own = is_absolute ? "" : MakeOwn(mount_root);
+  const std::string path = absl::StrCat(own, is_absolute ? "" : "/", parent);
   const std::string dir = mount_root + path;
-  if (!MakeParent(mount_root + own, dir)) return nullptr;
+  if (!MakeParent(mount_root + own, parent)) return nullptr;
   const std::vector<std::string> enabled =
       absl::StrSplit(absl::StripAsciiWhitespace(ReadValue(dir + "/cgroup.subtree_control")), ' ');
   auto has = [&](const char* name) {

@@ -79,7 +79,15 @@ HelperPool::~HelperPool() {
   thread_.join();
 }
 
-absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Take(HelperKind kind) {
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Take(HelperKind kind,
+                                                                const std::string& cgroup_parent) {
+  if (!cgroup_parent.empty()) {
+    const auto parent = options_.cgroup_parents.find(cgroup_parent);
+    if (parent != options_.cgroup_parents.end()) return TakeOrdered(kind, *parent->second);
+    return absl::PermissionDeniedError(
+        absl::StrCat("control group ", cgroup_parent,
+                     ": not permitted on this worker (\"cgroup_parents\" in its configuration)"));
+  }
   for (;;) {
     absl::StatusOr<std::unique_ptr<HelperProcess>> helper = TakeNext(kind);
     // One that somebody killed while it was idle is replaced.
@@ -104,6 +112,16 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::TakeNext(HelperKind k
   return helper;
 }
 
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::TakeOrdered(HelperKind kind,
+                                                                       CgroupTree& cgroups) {
+  Order order{.kind = kind, .cgroups = cgroups, .helper = std::nullopt};
+  MutexLock lock(mu_);
+  orders_.push_back(&order);
+  changed_.notify_all();
+  while (!order.helper.has_value()) lock.Wait(changed_);
+  return *std::move(order.helper);
+}
+
 void HelperPool::Warm(HelperKind kind) {
   MutexLock lock(mu_);
   Shelf& shelf = shelves_[static_cast<int>(kind)];
@@ -123,25 +141,29 @@ void HelperPool::WaitForCleanup() {
 
 void HelperPool::Run() {
   for (uint64_t number = 0;; ++number) {
-    std::optional<HelperKind> kind;
+    std::optional<Work> work;
     std::vector<HelperRemains> remains;
     {
       MutexLock lock(mu_);
       cleaning_ = false;
       changed_.notify_all();
-      kind = WaitForWork(lock);
-      if (!kind.has_value()) {
+      work = WaitForWork(lock);
+      if (!work.has_value()) {
         remains.swap(remains_);
         cleaning_ = true;
         if (stopping_ && remains.empty()) break;
       }
     }
     remains.clear();
-    if (!kind.has_value()) continue;
-    absl::StatusOr<std::unique_ptr<HelperProcess>> helper = Start(*kind, number);
+    if (!work.has_value()) continue;
+    Order* const order = work->order;
+    absl::StatusOr<std::unique_ptr<HelperProcess>> helper =
+        Start(work->kind, order == nullptr ? cgroups_ : order->cgroups, number);
     MutexLock lock(mu_);
-    Shelf& shelf = shelves_[static_cast<int>(*kind)];
-    if (!helper.ok() && shelf.waiting == 0) {
+    Shelf& shelf = shelves_[static_cast<int>(work->kind)];
+    if (order != nullptr) {
+      order->helper = std::move(helper);
+    } else if (!helper.ok() && shelf.waiting == 0) {
       LogWarning("no sandbox helper", {{"error", LogText(helper.status())}});
       shelf.in_use = false;  // Until somebody asks again, and gets the error.
     } else {
@@ -159,23 +181,29 @@ void HelperPool::Run() {
   remains_.clear();
 }
 
-std::optional<HelperKind> HelperPool::WaitForWork(MutexLock& lock) {
+std::optional<HelperPool::Work> HelperPool::WaitForWork(MutexLock& lock) {
   while (!stopping_) {
     // Steps go first, but what they leave must not pile up.
     if (remains_.size() > static_cast<size_t>(options_.warm)) return std::nullopt;
+    if (!orders_.empty()) {
+      Order* const order = orders_.front();
+      orders_.pop_front();
+      return Work{.kind = order->kind, .order = order};
+    }
     const absl::Time now = absl::Now();
     absl::Time next = absl::InfiniteFuture();
     std::optional<HelperKind> refill;
     for (int i = 0; i < kHelperKinds; ++i) {
       const Shelf& shelf = shelves_[i];
       const int ready = static_cast<int>(shelf.ready.size());
-      if (ready < shelf.waiting) return static_cast<HelperKind>(i);  // A step waits for it.
+      // A step waits for it.
+      if (ready < shelf.waiting) return Work{.kind = static_cast<HelperKind>(i)};
       if (!shelf.in_use || ready >= WarmOf(static_cast<HelperKind>(i))) continue;
       if (shelf.refill_at <= now) refill = static_cast<HelperKind>(i);
       next = std::min(next, shelf.refill_at);
     }
     if (!remains_.empty()) return std::nullopt;
-    if (refill.has_value()) return refill;
+    if (refill.has_value()) return Work{.kind = *refill};
     if (next == absl::InfiniteFuture()) {
       lock.Wait(changed_);
     } else {
@@ -185,7 +213,9 @@ std::optional<HelperKind> HelperPool::WaitForWork(MutexLock& lock) {
   return std::nullopt;
 }
 
-absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Start(HelperKind kind, uint64_t number) {
+absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Start(HelperKind kind,
+                                                                 CgroupTree& cgroups,
+                                                                 uint64_t number) {
   const bool is_runtime = kind == HelperKind::kRuntime || kind == HelperKind::kIsolatedRuntime;
   HelperProcess::Start start;
   start.program_fd = program_.get();
@@ -203,7 +233,7 @@ absl::StatusOr<std::unique_ptr<HelperProcess>> HelperPool::Start(HelperKind kind
     start.prepare.network = wire::Network::kGiven;
     ASSIGN_OR_RETURN(start.network, options_.isolated_network->Make());
   }
-  ASSIGN_OR_RETURN(start.cgroup, cgroups_.Create(absl::StrCat("run-", getpid(), "-", number)));
+  ASSIGN_OR_RETURN(start.cgroup, cgroups.Create(absl::StrCat("run-", getpid(), "-", number)));
   start.on_end = [this](HelperRemains remains) {
     {
       MutexLock lock(mu_);

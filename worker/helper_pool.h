@@ -3,6 +3,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,6 +53,8 @@ class HelperPool {
     bool hide_unified = false;  // See wire::Prepare.
     // Borrowed; where there is none, helpers of the isolated kinds are refused.
     IsolatedNetwork* isolated_network = nullptr;
+    // Where the groups of helpers are that are taken for another parent than "".
+    std::map<std::string, std::unique_ptr<CgroupTree>> cgroup_parents{};
   };
 
   // Borrows `cgroups`. NOT_FOUND if there is no such program.
@@ -60,8 +63,11 @@ class HelperPool {
   HelperPool(const HelperPool&) = delete;
   HelperPool& operator=(const HelperPool&) = delete;
 
-  // A helper that is alive, warm if there is one. It must go before the pool does.
-  absl::StatusOr<std::unique_ptr<HelperProcess>> Take(HelperKind kind);
+  // A helper that is alive, warm if there is one. It must go before the pool does. For one of
+  // Options::cgroup_parents it is never warm: it could not move there without seeing that it did.
+  // PERMISSION_DENIED for a parent that is not among them.
+  absl::StatusOr<std::unique_ptr<HelperProcess>> Take(HelperKind kind,
+                                                      const std::string& cgroup_parent = "");
 
   // Returns once what ended runs left (see HelperRemains) is taken down.
   void WaitForCleanup();
@@ -78,19 +84,32 @@ class HelperPool {
     std::deque<absl::StatusOr<std::unique_ptr<HelperProcess>>> ready;
   };
 
+  // One that a step waits for, and that is not for the shelf.
+  struct Order {
+    HelperKind kind;
+    CgroupTree& cgroups;
+    std::optional<absl::StatusOr<std::unique_ptr<HelperProcess>>> helper;
+  };
+  // What to start next.
+  struct Work {
+    HelperKind kind;
+    Order* order = nullptr;  // Null: it is for the shelf.
+  };
+
   HelperPool(Options options, CgroupTree& cgroups, UniqueFd program, UniqueFd seccomp);
 
   // The oldest on the shelf, dead or alive.
   absl::StatusOr<std::unique_ptr<HelperProcess>> TakeNext(HelperKind kind);
+  absl::StatusOr<std::unique_ptr<HelperProcess>> TakeOrdered(HelperKind kind, CgroupTree& cgroups);
 
   // The one thread that starts helpers: they die with the thread that started them. It also takes
   // down what they leave.
   void Run();
   int WarmOf(HelperKind kind) const;
-  // What to start next, after waiting for a reason to; none if something is to be taken down or the
-  // pool ends.
-  std::optional<HelperKind> WaitForWork(MutexLock& lock) FARM_REQUIRES(mu_);
-  absl::StatusOr<std::unique_ptr<HelperProcess>> Start(HelperKind kind, uint64_t number);
+  // After waiting for a reason to; none if something is to be taken down or the pool ends.
+  std::optional<Work> WaitForWork(MutexLock& lock) FARM_REQUIRES(mu_);
+  absl::StatusOr<std::unique_ptr<HelperProcess>> Start(HelperKind kind, CgroupTree& cgroups,
+                                                       uint64_t number);
 
   const Options options_;
   CgroupTree& cgroups_;
@@ -101,6 +120,7 @@ class HelperPool {
   bool stopping_ FARM_GUARDED_BY(mu_) = false;
   bool cleaning_ FARM_GUARDED_BY(mu_) = false;
   Shelf shelves_[kHelperKinds] FARM_GUARDED_BY(mu_);
+  std::deque<Order*> orders_ FARM_GUARDED_BY(mu_);
   std::vector<HelperRemains> remains_ FARM_GUARDED_BY(mu_);
   std::thread thread_;
 };

@@ -213,6 +213,11 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   }
   const std::unique_ptr<CgroupTree> cgroups = OpenCgroupTree(WorkerOwner(dir));
   cgroups->RemoveLeftovers();
+  auto cgroup_parents =
+      OpenCgroupParents({config.cgroup_parents().begin(), config.cgroup_parents().end()},
+                        WorkerOwner(dir), cgroups->capabilities());
+  std::vector<std::string> cgroup_parent_names;
+  for (const auto& [parent, tree] : cgroup_parents) cgroup_parent_names.push_back(parent);
 
   // Where bytes come from and go to.
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
@@ -260,7 +265,8 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
                                                                      : config.sandbox_helper(),
                           .warm = config.slots(),
                           .hide_unified = is_runtime && HostHasHybridCgroups(),
-                          .isolated_network = isolated.get()},
+                          .isolated_network = isolated.get(),
+                          .cgroup_parents = std::move(cgroup_parents)},
                          *cgroups));
   ASSIGN_OR_RETURN(const std::unique_ptr<Sandbox> sandbox, MakeSandbox(config.runtime(), *helpers));
   // What is done with them.
@@ -305,6 +311,7 @@ absl::Status Run(const v1::WorkerConfig& config, const sigset_t& signals) {
   options.networks = networks;
   options.isolated_missing = isolated_missing;
   options.insecure_allowed = config.insecure_allowed();
+  options.cgroup_parents = cgroup_parent_names;
   options.limits_missing = LimitsMissing(cgroups->capabilities());
   if (const absl::Duration leave_after = DurationFromProto(config.leave_after());
       leave_after > absl::ZeroDuration()) {

@@ -30,7 +30,8 @@ absl::StatusOr<ExitState> NamespaceSandbox::Run(const SandboxSpec& spec, LogSink
   RETURN_IF_ERROR(AddStubs(spec, stubs));
 
   ASSIGN_OR_RETURN(const std::unique_ptr<HelperProcess> helper,
-                   pool_.Take(HelperKindFor(spec.network, /*is_runtime=*/false, spec.insecure)));
+                   pool_.Take(HelperKindFor(spec.network, /*is_runtime=*/false, spec.insecure),
+                              spec.cgroup_parent));
   CgroupLimits limits = spec.limits;
   if (limits.pids > 0) ++limits.pids;  // The helper is one.
   RETURN_IF_ERROR(helper->cgroup().SetLimits(limits));

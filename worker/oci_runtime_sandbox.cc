@@ -178,8 +178,9 @@ absl::StatusOr<ExitState> OciRuntimeSandbox::Run(const SandboxSpec& spec, LogSin
 
   const Bundle bundle(spec.scratch_dir);
   RETURN_IF_ERROR(bundle.MakeDirectories());
-  ASSIGN_OR_RETURN(const std::unique_ptr<HelperProcess> helper,
-                   pool_.Take(HelperKindFor(spec.network, /*is_runtime=*/true)));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<HelperProcess> helper,
+      pool_.Take(HelperKindFor(spec.network, /*is_runtime=*/true), spec.cgroup_parent));
   const std::string cgroup = helper->cgroup().path();
   OciPaths paths{.root = bundle.Root(), .mount_sources = {}, .cgroup = {}};
   if (!HasName(program_, "runsc") && !cgroup.empty()) paths.cgroup = cgroup + "/oci";

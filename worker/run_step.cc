@@ -134,6 +134,7 @@ SandboxSpec MakeSpec(const StepTools& tools, const StepRun& run, NetworkMode net
   if (tools.limits.shm_bytes() > 0) spec.shm_bytes = tools.limits.shm_bytes();
   if (operation.shm_bytes() > 0) spec.shm_bytes = operation.shm_bytes();
   spec.rlimits = RlimitsFrom(operation);
+  spec.cgroup_parent = execution.cgroup_parent();
   spec.limits = {.memory_bytes = tools.limits.memory_bytes(),
                  .cpus = tools.limits.cpus(),
                  .pids = tools.limits.processes_max()};

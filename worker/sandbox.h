@@ -102,6 +102,8 @@ struct SandboxSpec {
   std::vector<SandboxMount> mounts;  // Made in this order.
   int64_t shm_bytes = kDefaultShmBytes;
 
+  // The group of the host ("/ci") below which the run has its own; "" is the worker's.
+  std::string cgroup_parent;
   CgroupLimits limits;
   std::vector<SandboxRlimit> rlimits;
   absl::Duration timeout = absl::InfiniteDuration();
@@ -127,6 +129,7 @@ class Sandbox {
   // nobody sees, and its empty control group go in the background.
   // A command that is not found or not executable is a result: exit code 127 or 126 and a line in
   // the log.
+  //   PERMISSION_DENIED  this worker has not `cgroup_parent`
   //   INVALID_ARGUMENT   the spec cannot be run: unknown user, a working directory that is a file,
   //                      arguments beyond the kernel's limit
   //   CANCELLED          `cancel` was used; everything was killed

@@ -27,6 +27,7 @@
 #include "worker/namespace_sandbox.h"
 #include "worker/remove_tree.h"
 #include "worker/root_path.h"
+#include "worker/testing/host_group.h"
 #include "worker/testing/sandbox_fixture.h"
 
 namespace farm {
@@ -560,6 +561,47 @@ TEST_F(SandboxTest, PidsLimitIsWhatTheStepMayHave) {
   EXPECT_THAT(result.err, HasSubstr("can't fork"));
 }
 
+TEST_F(SandboxTest, WhatLimitsTheParentGroupLimitsTheRunsInIt) {
+  const HostGroup host;
+  auto parents = OpenCgroupParents({host.path()}, "owner", world_.cgroups().capabilities());
+  if (!host.LimitProcesses(3)) GTEST_SKIP() << "no pids controller";
+  ASSERT_OK_AND_ASSIGN(const auto pool, HelperPool::Create({.program = "worker/farm-sandbox",
+                                                            .warm = 0,
+                                                            .cgroup_parents = std::move(parents)},
+                                                           world_.cgroups()));
+  NamespaceSandbox sandbox(*pool);
+  // The helper is one of the three.
+  SandboxSpec spec = ShellSpec("sleep 9 & echo one; sleep 9 & echo two");
+  spec.cgroup_parent = host.path();
+  const RunResult result = world_.Run(sandbox, spec);
+  ASSERT_OK(result.exit);
+  EXPECT_EQ(result.out, "one\n");
+  EXPECT_THAT(result.err, HasSubstr("can't fork"));
+}
+
+TEST_F(SandboxTest, ARunDoesNotSeeItsParentGroup) {
+  const HostGroup host;
+  ASSERT_OK_AND_ASSIGN(
+      const auto pool,
+      HelperPool::Create({.program = "worker/farm-sandbox",
+                          .warm = 0,
+                          .cgroup_parents = OpenCgroupParents({host.path()}, "owner", {})},
+                         world_.cgroups()));
+  NamespaceSandbox sandbox(*pool);
+  SandboxSpec spec = ShellSpec("cat /proc/self/cgroup");
+  spec.cgroup_parent = host.path();
+  const RunResult result = world_.Run(sandbox, spec);
+  ASSERT_OK(result.exit);
+  EXPECT_THAT(result.out, AllOf(HasSubstr(":/\n"), Not(HasSubstr("farm")), Not(HasSubstr(".."))));
+}
+
+TEST_F(SandboxTest, AParentGroupThatTheWorkerDoesNotOfferIsRefused) {
+  SandboxSpec spec = ShellSpec("true");
+  spec.cgroup_parent = "/system.slice";
+  EXPECT_THAT(Run(spec).exit,
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("cgroup_parents")));
+}
+
 // --- When others fail ---
 
 class HelperKillingLog final : public LogSink {
@@ -579,6 +621,7 @@ TEST_F(SandboxTest, KilledHelperTakesEverythingAlong) {
 }
 
 TEST_F(SandboxTest, KilledWorkerTakesEverythingAlong) {
+  if (kIsThreadSanitized) GTEST_SKIP() << kForkedHasNoThreads;
   const std::string mark = "31415926.5";
   const pid_t worker = fork();
   if (worker == 0) {
@@ -621,7 +664,6 @@ TEST_F(SandboxTest, RunsGoOnSideBySide) {
 
 TEST_F(SandboxTest, MissingHelperProgramIsNamed) {
   EXPECT_THAT(HelperPool::Create({.program = "/no/farm-sandbox"}, world_.cgroups()),
-  if (kIsThreadSanitized) GTEST_SKIP() << kForkedHasNoThreads;
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/farm-sandbox")));
 }
 

@@ -549,6 +549,7 @@ TEST_F(StepTest, CommandSeesItsEnvironmentAndHosts) {
   v1::HostAlias& alias = *spec.mutable_execution()->add_extra_hosts();
   alias.set_name("db");
   alias.set_address("10.0.0.9");
+  spec.mutable_execution()->set_cgroup_parent("/ci");
   ASSERT_OK(world_.Execute(spec));
   ASSERT_THAT(world_.sandbox().runs(), SizeIs(1));
   const SandboxSpec seen = world_.sandbox().runs()[0];
@@ -556,6 +557,7 @@ TEST_F(StepTest, CommandSeesItsEnvironmentAndHosts) {
   EXPECT_EQ(seen.cwd, "/app");
   EXPECT_EQ(seen.user, "alice");
   EXPECT_EQ(seen.timeout, absl::Seconds(5));
+  EXPECT_EQ(seen.cgroup_parent, "/ci");
   EXPECT_EQ(seen.network, NetworkMode::kNone);
   EXPECT_EQ(seen.mounts[0].target, "/etc/hosts");
   EXPECT_THAT(seen.mounts[0].contents, HasSubstr("10.0.0.9\tdb\n"));

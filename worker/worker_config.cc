@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/cgroup_path.h"
 #include "base/config_file.h"
 #include "base/status_macros.h"
 #include "base/time_proto.h"
@@ -20,6 +21,7 @@ constexpr int kSlotsMax = 1024;
 constexpr size_t kNameBytesMax = 128;
 // Of each: in use, ready, being taken down, and one to spare.
 constexpr int kIsolatedNetworksPerSlot = 4;
+constexpr int kCgroupParentsMax = 64;
 constexpr int kResolversMax = 3;  // That a C library asks.
 
 std::string HostName() {
@@ -48,6 +50,17 @@ absl::Status SetDefaults(v1::WorkerConfig& config) {
   if (limits.processes_max() == 0) limits.set_processes_max(32768);
   if (!limits.has_timeout()) *limits.mutable_timeout() = DurationToProto(absl::Hours(6));
   if (limits.shm_bytes() == 0) limits.set_shm_bytes(int64_t{64} << 20);
+  return absl::OkStatus();
+}
+
+absl::Status CheckCgroupParents(const v1::WorkerConfig& config) {
+  if (config.cgroup_parents_size() > kCgroupParentsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cgroup_parents: more than ", kCgroupParentsMax, " groups"));
+  }
+  for (const std::string& parent : config.cgroup_parents()) {
+    RETURN_IF_ERROR(CheckCgroupPath(parent)) << "cgroup_parents";
+  }
   return absl::OkStatus();
 }
 
@@ -87,6 +100,7 @@ absl::Status Check(const v1::WorkerConfig& config) {
     return absl::InvalidArgumentError(
         "limits.disk_bytes: not supported on this worker; leave it out");
   }
+  RETURN_IF_ERROR(CheckCgroupParents(config));
   return IsolatedNetworkOptions(config).status();
 }
 

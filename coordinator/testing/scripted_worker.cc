@@ -30,6 +30,7 @@ bool ScriptedWorker::Turn(StepRunner& runner) {
   request.add_networks(v1::NETWORK_MODE_HOST);
   request.set_isolated_missing(isolated_missing);
   request.set_insecure_allowed(insecure_allowed);
+  for (const std::string& parent : cgroup_parents) request.add_cgroup_parents(parent);
   for (const v1::LeaseState& state : states_) *request.add_leases() = state;
   const bool reports = !states_.empty();
   v1::SynchronizeResponse response;

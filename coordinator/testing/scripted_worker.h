@@ -43,6 +43,7 @@ class ScriptedWorker {
   std::function<void(v1::StepResult&)> spoil;  // what it makes of a good result
   std::string isolated_missing;
   bool insecure_allowed = false;
+  std::vector<std::string> cgroup_parents;
   std::function<void(const v1::Lease&)> on_lease;  // before it is done
   int acknowledged = 0;
 
