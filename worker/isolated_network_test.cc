@@ -27,6 +27,7 @@
 #include "absl/time/clock.h"
 #include "base/byte_stream.h"
 #include "base/check.h"
+#include "base/testing/sanitizers.h"
 #include "base/testing/status_matchers.h"
 #include "worker/helper_pool.h"
 #include "worker/namespace_sandbox.h"
@@ -435,6 +436,7 @@ TEST_F(IsolatedNetworkTest, NothingIsLeftAtTheEnd) {
 }
 
 TEST_F(IsolatedNetworkTest, AfterAKillTheNextWorkerStartsAtOnceAndNothingIsLeft) {
+  if (kIsThreadSanitized) GTEST_SKIP() << kForkedHasNoThreads;
   options_.subnet = *ParseIpv4Network("10.88.0.0/24");
   int ready[2];
   ASSERT_EQ(pipe(ready), 0);
