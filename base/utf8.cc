@@ -1,5 +1,10 @@
 #include "base/utf8.h"
 
+#include <locale.h>
+#include <wctype.h>
+
+#include "absl/strings/ascii.h"
+
 namespace farm {
 namespace {
 
@@ -58,6 +63,37 @@ char32_t TakeCharacter(absl::string_view& text) {
   }
   text.remove_prefix(length);
   return c;
+}
+
+bool IsLetterOrDigit(char32_t character) {
+  if (character < 0x80) return absl::ascii_isalnum(static_cast<unsigned char>(character));
+  // Of the C library itself: no file of the host is read for it.
+  static const locale_t unicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+  return character < kRawByte && unicode != nullptr &&
+         iswalnum_l(static_cast<wint_t>(character), unicode) != 0;
+}
+
+bool IsSpace(char32_t character) {
+  if (character < 0x80) return absl::ascii_isspace(static_cast<unsigned char>(character));
+  // White_Space of Unicode, with those that don't break lines, which iswspace() leaves out.
+  return character == 0x85 || character == 0xA0 || character == 0x1680 ||
+         (character >= 0x2000 && character <= 0x200A) || character == 0x2028 ||
+         character == 0x2029 || character == 0x202F || character == 0x205F || character == 0x3000;
+}
+
+absl::string_view StripLeadingSpace(absl::string_view text) {
+  for (absl::string_view behind = text; !text.empty(); text = behind) {
+    if (!IsSpace(TakeCharacter(behind))) break;
+  }
+  return text;
+}
+
+absl::string_view StripTrailingSpace(absl::string_view text) {
+  size_t end = 0;  // Of the last character that is no space.
+  for (absl::string_view rest = text; !rest.empty();) {
+    if (!IsSpace(TakeCharacter(rest))) end = text.size() - rest.size();
+  }
+  return text.substr(0, end);
 }
 
 std::u32string DecodeUtf8(absl::string_view text) {

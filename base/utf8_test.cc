@@ -1,5 +1,6 @@
 #include "base/utf8.h"
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,25 @@ TEST(Utf8Test, WhatIsValidStays) {
        {"", "a\x7f", "\xc2\x80", "\xef\xbf\xbd", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_EQ(ReplaceInvalidUtf8(text), text);
   }
+}
+
+TEST(Utf8Test, LettersAndDigitsAreThoseOfAllScripts) {
+  for (const char32_t letter : U"aZ0\u00e9\u5e74\u0431\u0663") {
+    if (letter != 0) EXPECT_TRUE(IsLetterOrDigit(letter)) << static_cast<uint32_t>(letter);
+  }
+  for (const char32_t other : U"_- \u00a0\u2014\u2026\u20ac") {
+    EXPECT_FALSE(IsLetterOrDigit(other)) << static_cast<uint32_t>(other);
+  }
+  EXPECT_FALSE(IsLetterOrDigit(0x110000 + 0xE9)) << "a byte that is no character";
+}
+
+TEST(Utf8Test, SpacesOfAllKindsAreStripped) {
+  const std::string spaces = " \t\u00a0\u2003\u3000\r";
+  EXPECT_EQ(StripLeadingSpace(spaces + "a" + spaces), "a" + spaces);
+  EXPECT_EQ(StripTrailingSpace(spaces + "a" + spaces), spaces + "a");
+  EXPECT_EQ(StripLeadingSpace(spaces), "");
+  EXPECT_EQ(StripTrailingSpace(spaces), "");
+  EXPECT_EQ(StripTrailingSpace("a\xa0"), "a\xa0") << "no UTF-8";
 }
 
 TEST(Utf8Test, EachByteThatIsNoneIsReplaced) {

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 #include "dockerfile/trim_pattern.h"
 
 namespace farm {
@@ -200,18 +201,22 @@ class Expanding {
   absl::StatusOr<std::string> ProcessModifier(const std::string& name,
                                               const std::string& modifier) {
     const char kind = modifier.back();
-    if (absl::string_view("-+?#%").find(kind) == absl::string_view::npos) {
+    const bool has_colon = modifier.size() == 2;
+    const bool is_pattern = kind == '#' || kind == '%';
+    const auto unsupported = [&modifier] {
       return absl::InvalidArgumentError(
           absl::StrCat("unsupported modifier (", modifier, ") in substitution"));
+    };
+    // Another one with a colon is refused once it is needed: ${V:=x} may be for the shell.
+    if (has_colon ? is_pattern : absl::string_view("-+?#%").find(kind) == absl::string_view::npos) {
+      return unsupported();
     }
-    const bool is_pattern = kind == '#' || kind == '%';
     ASSIGN_OR_RETURN(std::string word, ProcessUntil('}', is_pattern, nullptr));
     const std::optional<std::string> value = Get(name);
     if (!value.has_value() && options_.keep_unset) {
       return absl::StrCat("${", name, modifier, word, "}");
     }
-    const bool empty_is_unset = modifier.size() == 2;
-    const bool present = value.has_value() && !(empty_is_unset && value->empty());
+    const bool present = value.has_value() && !(has_colon && value->empty());
     switch (kind) {
       case '-':
         return present ? *value : word;
@@ -223,8 +228,11 @@ class Expanding {
           word = value.has_value() ? "is not allowed to be empty" : "is not allowed to be unset";
         }
         return absl::InvalidArgumentError(absl::StrCat(name, ": ", word));
-      default:
+      case '#':
+      case '%':
         return Trim(value.value_or(""), kind, word);
+      default:
+        return unsupported();
     }
   }
 
@@ -268,8 +276,11 @@ class Expanding {
         name += Take();
         break;
       }
-      if (!absl::ascii_isalnum(c) && c != '_') break;
-      name += Take();
+      absl::string_view behind = rest_;
+      const char32_t letter = TakeCharacter(behind);
+      if (letter != '_' && !IsLetterOrDigit(letter)) break;
+      absl::StrAppend(&name, rest_.substr(0, rest_.size() - behind.size()));
+      rest_ = behind;
     }
     return name;
   }

@@ -81,7 +81,7 @@ TEST(ExpandTest, VariablesAreReplaced) {
              {"$A:$B", "alpha:beta"},
              {"$_u1", "under"},
              {"${_u1}x", "underx"},
-             {"$A\u00e4", "alpha\u00e4"},
+             {"$A\u2014\u00e4", "alpha\u2014\u00e4"},
              {"$EMPTY", ""},
              {"[$EMPTY]", "[]"},
              {"$UNSET", ""},
@@ -107,7 +107,7 @@ TEST(ExpandTest, ADollarWithoutANameStays) {
              {"$%", "$%"},
              {"$(ls)", "$(ls)"},
              {"$,$", "$,$"},
-             {"$\u00e4", "$\u00e4"}});
+             {"$\u2014", "$\u2014"}});
 }
 
 TEST(ExpandTest, SpecialParametersAreOneCharacterAndNumbersAreAllDigits) {
@@ -329,10 +329,18 @@ TEST(ExpandTest, ADemandThatFailsGivesItsMessage) {
   }
 }
 
+TEST(ExpandTest, NamesAreOfLettersOfAllScripts) {
+  ExpectAll(
+      {{"$A\u5e74", ""}, {"$\u5e74\u00fc", ""}, {"${A\u5e74:-x}", "x"}, {"$A\xff", "alpha\xff"}});
+}
+
 TEST(ExpandTest, KeepUnsetLeavesReferencesAsTheyAre) {
   ExpectAll({{"$UNSET", "$UNSET"},
              {"${UNSET}", "${UNSET}"},
              {"${UNSET:-x}", "${UNSET:-x}"},
+             {"${UNSET:=x}", "${UNSET:=x}"},  // the shell's
+             {"${UNSET:0:3}", "${UNSET:0:3}"},
+             {"${UNSET: -1}", "${UNSET: -1}"},
              {"${UNSET+x}", "${UNSET+x}"},
              {"${UNSET?x}", "${UNSET?x}"},
              {"${UNSET##x}", "${UNSET##x}"},

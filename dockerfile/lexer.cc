@@ -6,12 +6,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status_macros.h"
+#include "base/utf8.h"
 
 namespace farm {
 namespace {
 
 bool IsComment(absl::string_view line) {
-  line = absl::StripLeadingAsciiWhitespace(line);
+  line = StripLeadingSpace(line);
   return !line.empty() && line[0] == '#';
 }
 
@@ -38,7 +39,7 @@ absl::StatusOr<std::optional<LogicalLine>> Lexer::Next() {
   while (next_line_ <= source_.line_count()) {
     const int number = next_line_++;
     const absl::string_view whole = source_.Line(number);
-    absl::string_view line = absl::StripLeadingAsciiWhitespace(whole);
+    absl::string_view line = StripLeadingSpace(whole);
     const size_t indent = whole.size() - line.size();
     ASSIGN_OR_RETURN(const bool is_directive,
                      ReadDirective(line, source_.PositionAt(source_.LineStart(number) + indent)));
@@ -70,7 +71,7 @@ void Lexer::ReadContinuations(LogicalLine& out) {
     const int number = next_line_++;
     absl::string_view line = source_.Line(number);
     if (IsComment(line)) continue;
-    if (absl::StripAsciiWhitespace(line).empty()) {
+    if (StripLeadingSpace(line).empty()) {
       out.has_empty_continuation = true;
       continue;
     }

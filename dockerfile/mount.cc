@@ -213,7 +213,6 @@ class MountParser {
 
   // What can be said only when all fields are known.
   absl::Status Check() const {
-    const bool is_secret = mount_.type == Mount::Type::kSecret;
     for (const auto& [key, value] :
          {std::pair("id", &mount_.id), std::pair("target", &mount_.target)}) {
       if (value->size() > kMountTextBytesMax) {
@@ -229,8 +228,7 @@ class MountParser {
     if (mount_.sharing.has_value() && mount_.type != Mount::Type::kCache) {
       return NotAllowed("sharing");
     }
-    if (mount_.env.has_value() && !is_secret) return NotAllowed("env");
-    if (!is_secret) return absl::OkStatus();
+    if (mount_.type != Mount::Type::kSecret) return absl::OkStatus();
     if (!mount_.from.empty()) return NotAllowed("from");
     if (mount_.source.empty() && mount_.target.empty() && mount_.id.empty()) {
       return absl::InvalidArgumentError("invalid secret mount: one of id, source, target required");

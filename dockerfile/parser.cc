@@ -1,6 +1,8 @@
 #include "dockerfile/parser.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -9,10 +11,12 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "base/source_position.h"
 #include "base/status_macros.h"
 #include "base/suggestion.h"
+#include "base/utf8.h"
 #include "dockerfile/heredoc.h"
 #include "dockerfile/lexer.h"
 #include "dockerfile/words.h"
@@ -22,6 +26,8 @@ namespace {
 
 // Shorter times are units forgotten: the runtime takes nanoseconds.
 constexpr absl::Duration kHealthIntervalMin = absl::Milliseconds(1);
+// What its 64 bits hold.
+constexpr absl::Duration kDurationMax = absl::Nanoseconds(std::numeric_limits<int64_t>::max());
 
 const std::vector<std::string>& InstructionNames() {
   static const auto* const names = new std::vector<std::string>{
@@ -102,18 +108,21 @@ class InstructionParser {
 
  private:
   absl::Status ParseName() {
+    const SourcePosition first = source_.PositionAt(line_.pieces.front().second);
     StripLeadingSpace();
-    out_.original = std::string(absl::StripTrailingAsciiWhitespace(line_.text));
+    out_.original = std::string(StripTrailingSpace(line_.text));
     out_.name_as_written = std::string(FirstWord(out_.original));
     out_.name = absl::AsciiStrToUpper(out_.name_as_written);
     out_.position = PositionAt(0);
+    // A line with nothing but a continuation is the instruction's first.
+    if (first.line < out_.position.line) out_.position = first;
     return CheckName(out_.name_as_written, 0);
   }
 
   // Only a line that began with nothing but a continuation has any.
   void StripLeadingSpace() {
     const absl::string_view text = line_.text;
-    const size_t spaces = text.size() - absl::StripLeadingAsciiWhitespace(text).size();
+    const size_t spaces = text.size() - farm::StripLeadingSpace(text).size();
     if (spaces == 0) return;
     for (auto& [offset, source] : line_.pieces) {
       const size_t removed = std::min(offset, spaces);
@@ -134,7 +143,7 @@ class InstructionParser {
   absl::Status ParseFlags() {
     const size_t behind_name = out_.name_as_written.size();
     const absl::string_view behind = absl::string_view(out_.original).substr(behind_name);
-    const FlagWords words = TakeFlags(behind);
+    const FlagWords words = TakeFlags(behind, lexer_.escape());
     for (const FlagWords::Flag& word : words.flags) {
       RETURN_IF_ERROR(ParseFlag(word.text, behind_name + word.offset));
     }
@@ -200,7 +209,7 @@ class InstructionParser {
       trigger = absl::AsciiStrToUpper(FirstWord(arguments));
       name = trigger;
       arguments.remove_prefix(trigger.size());
-      arguments.remove_prefix(TakeFlags(arguments).rest);
+      arguments.remove_prefix(TakeFlags(arguments, lexer_.escape()).rest);
     }
     if (!HasHeredocs(name)) return absl::OkStatus();
     if (const auto words = ParseJsonWords(arguments); words.ok() && words->has_value()) {
@@ -413,8 +422,10 @@ class InstructionParser {
   absl::Status ParseDurationFlag(absl::string_view name, absl::Duration& out) const {
     const InstructionFlag* flag = FindFlag(name);
     if (flag == nullptr || flag->value.empty()) return absl::OkStatus();
-    if (!absl::ParseDuration(flag->value, &out) || out == absl::InfiniteDuration() ||
-        out == -absl::InfiniteDuration()) {
+    // Go knows both letters that look like a micro sign.
+    const std::string text =
+        absl::StrReplaceAll(flag->value, {{"\u00b5s", "us"}, {"\u03bcs", "us"}});
+    if (!absl::ParseDuration(text, &out) || absl::AbsDuration(out) > kDurationMax) {
       return source_.Error(
           flag->position,
           absl::StrCat("--", name, " is not a duration such as 30s or 1m30s: ", flag->value));
@@ -451,7 +462,7 @@ class InstructionParser {
   // when it is pulled.
   absl::Status CheckTriggerArguments(const std::string& trigger) const {
     absl::string_view text = arguments_.substr(trigger.size());
-    text = absl::StripAsciiWhitespace(text.substr(TakeFlags(text).rest));
+    text = absl::StripAsciiWhitespace(text.substr(TakeFlags(text, lexer_.escape()).rest));
     if (HasJsonForm(trigger)) {
       const auto words = ParseJsonWords(text);
       return words.ok() ? absl::OkStatus() : ArgumentError(words.status().message());

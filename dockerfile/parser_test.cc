@@ -123,6 +123,36 @@ TEST(ParserTest, ALineMayBeginWithAContinuationAlone) {
   EXPECT_EQ(file->instructions[1].end_line, 3);
 }
 
+TEST(ParserTest, AHeredocBehindAFormOfTheShellIsSeen) {
+  for (const char* variable : {"${X:=y}", "${X:0:3}", "${X: -1}", "$X"}) {
+    ASSERT_OK_AND_ASSIGN(const Dockerfile file,
+                         Parse(absl::StrCat("FROM a\nRUN : ", variable, " && cat <<E\nx\nE\n")));
+    EXPECT_THAT(file.instructions[1].heredocs, SizeIs(1)) << variable;
+  }
+}
+
+TEST(ParserTest, TheEscapeCharacterOfFlagsIsTheFilesOwn) {
+  ASSERT_OK_AND_ASSIGN(const Dockerfile file,
+                       Parse("# escape=`\nFROM a\nCOPY --chown=a\\b:`'c x /\n"));
+  EXPECT_EQ(std::get<CopyInstruction>(file.instructions[1].body).copy.chown, "a\\b:'c");
+}
+
+TEST(ParserTest, SpacesOfAllKindsMayStandAroundALine) {
+  ASSERT_OK_AND_ASSIGN(const Dockerfile file,
+                       Parse("\u00a0FROM a\n\u3000# comment\nUSER b\u00a0\\\n\u2003\n\u00a0\n"));
+  EXPECT_EQ(std::get<UserInstruction>(file.instructions[1].body).user, "b");
+}
+
+TEST(ParserTest, DurationsAreAsGoHasThem) {
+  const auto interval = [](const std::string& text) {
+    return Parse(absl::StrCat("FROM a\nHEALTHCHECK --interval=", text, " CMD x\n")).status();
+  };
+  for (const char* good : {"5000us", "5000\u00b5s", "5000\u03bcs", "1h2m3.5s", "2562047h"}) {
+    EXPECT_OK(interval(good)) << good;
+  }
+  for (const char* bad : {"5", "3000000h", "1d", "inf"}) EXPECT_FALSE(interval(bad).ok()) << bad;
+}
+
 TEST(ParserTest, AllCarriageReturnsAtALinesEndGo) {
   const absl::StatusOr<Dockerfile> file = Parse("FROM a\r\r\nRUN x \\\r\r\n y\r");
   ASSERT_OK(file);

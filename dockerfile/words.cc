@@ -10,7 +10,7 @@ namespace farm {
 namespace {
 
 // Reads one word of TakeFlags() from `at` on, which is moved behind it.
-std::string TakeFlagWord(absl::string_view text, size_t& at) {
+std::string TakeFlagWord(absl::string_view text, char escape, size_t& at) {
   std::string word;
   char quote = '\0';
   for (; at < text.size(); ++at) {
@@ -21,8 +21,7 @@ std::string TakeFlagWord(absl::string_view text, size_t& at) {
     } else if (quote == '\0' && (c == '\'' || c == '"')) {
       quote = c;
     } else {
-      // '\' whatever the file's escape character is.
-      if (c == '\\') {
+      if (c == escape) {
         if (++at == text.size()) break;
         c = text[at];
       }
@@ -105,14 +104,14 @@ std::vector<std::string> SplitQuoted(absl::string_view text, char escape) {
   return words;
 }
 
-FlagWords TakeFlags(absl::string_view text) {
+FlagWords TakeFlags(absl::string_view text, char escape) {
   FlagWords out;
   size_t at = 0;
   while (true) {
     while (at < text.size() && absl::ascii_isspace(text[at])) ++at;
     out.rest = at;
     if (text.substr(at, 2) != "--") return out;
-    std::string word = TakeFlagWord(text, at);
+    std::string word = TakeFlagWord(text, escape, at);
     if (word == "--") {
       out.rest = at;
       return out;

@@ -26,7 +26,7 @@ struct FlagWords {
   std::vector<Flag> flags;
   size_t rest = 0;  // Offset of what is behind them; a lone "--" ends the flags.
 };
-FlagWords TakeFlags(absl::string_view text);
+FlagWords TakeFlags(absl::string_view text, char escape);
 
 // The elements of a JSON array of strings. nullopt: it is something else, and so for a shell.
 // INVALID_ARGUMENT: it is an array of JSON values, but not of strings alone: meant for JSON.
