@@ -173,7 +173,11 @@ std::string Dump(const StageGraph& graph) {
   for (const Stage& stage : graph.stages()) {
     absl::StrAppend(&out, "stage ", stage.index, " ", Quote(stage.name), " on ", Dump(stage.base),
                     stage.platform.empty() ? "" : " for ", stage.platform, " reads [",
-                    absl::StrJoin(graph.DependenciesOf(stage.index), " "), "]\n");
+                    absl::StrJoin(graph.DependenciesOf(stage.index), " ",
+                                  [](std::string* out, const auto& dependency) {
+                                    absl::StrAppend(out, dependency.first);
+                                  }),
+                    "]\n");
   }
   return out;
 }

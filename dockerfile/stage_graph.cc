@@ -180,7 +180,9 @@ absl::Status StageGraph::ReadFrom(const Dockerfile& file, size_t instruction) {
 
 absl::Status StageGraph::ReadDependencies(const Dockerfile& file) {
   for (const Stage& stage : stages_) {
-    if (stage.base.kind == SourceRef::Kind::kStage) AddDependency(stage.index, stage.base.stage);
+    if (stage.base.kind == SourceRef::Kind::kStage) {
+      AddDependency(stage.index, stage.base.stage, stage.position);
+    }
     for (size_t i = stage.begin; i < stage.end; ++i) {
       const Instruction& instruction = file.instructions[i];
       const SourcePosition& position = instruction.position;
@@ -198,7 +200,9 @@ absl::Status StageGraph::ReadDependencies(const Dockerfile& file) {
         }
       }
       for (const SourceRef& source : sources) {
-        if (source.kind == SourceRef::Kind::kStage) AddDependency(stage.index, source.stage);
+        if (source.kind == SourceRef::Kind::kStage) {
+          AddDependency(stage.index, source.stage, position);
+        }
       }
     }
   }
@@ -257,7 +261,9 @@ absl::StatusOr<SourceRef> StageGraph::ResolveSource(absl::string_view from, int 
   return source;
 }
 
-void StageGraph::AddDependency(int stage, int source) { dependencies_[stage].insert(source); }
+void StageGraph::AddDependency(int stage, int source, const SourcePosition& position) {
+  dependencies_[stage].emplace(source, position);
+}
 
 absl::StatusOr<int> StageGraph::FindTarget(absl::string_view target) const {
   if (target.empty()) return static_cast<int>(stages_.size()) - 1;
@@ -283,7 +289,7 @@ std::vector<bool> StageGraph::Needed(int target) const {
     pending.pop_back();
     if (needed[stage]) continue;
     needed[stage] = true;
-    pending.insert(pending.end(), dependencies_[stage].begin(), dependencies_[stage].end());
+    for (const auto& [source, position] : dependencies_[stage]) pending.push_back(source);
   }
   return needed;
 }
@@ -297,7 +303,9 @@ absl::Status StageGraph::CheckNoCycle() const {
   for (const Stage& stage : stages_) {
     waits_for[stage.index] = dependencies_[stage.index].size();
     if (waits_for[stage.index] == 0) free.push_back(stage.index);
-    for (const int source : dependencies_[stage.index]) dependents[source].push_back(stage.index);
+    for (const auto& [source, position] : dependencies_[stage.index]) {
+      dependents[source].push_back(stage.index);
+    }
   }
   while (!free.empty()) {
     const int done = free.back();
@@ -307,9 +315,12 @@ absl::Status StageGraph::CheckNoCycle() const {
     }
   }
   for (const Stage& stage : stages_) {
-    if (waits_for[stage.index] == 0) continue;
-    return source_->Error(stage.position,
-                          absl::StrCat("circular dependency detected on ", Describe(stage.index)));
+    // At the place that leads into the circle.
+    for (const auto& [source, position] : dependencies_[stage.index]) {
+      if (waits_for[source] == 0) continue;
+      return source_->Error(
+          position, absl::StrCat("circular dependency detected on ", Describe(stage.index)));
+    }
   }
   return absl::OkStatus();
 }

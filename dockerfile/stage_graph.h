@@ -102,11 +102,14 @@ class StageGraph {
   absl::StatusOr<SourceRef> ResolveSource(absl::string_view from, int stage, SourceUse use,
                                           const SourcePosition& position) const;
 
-  // Stage `stage` reads from stage `source`, as ResolveSource() found.
-  void AddDependency(int stage, int source);
+  // Stage `stage` reads from stage `source`, as ResolveSource() found, at `position`.
+  void AddDependency(int stage, int source, const SourcePosition& position);
 
-  // The stages that `stage` reads from directly, its base included.
-  const std::set<int>& DependenciesOf(int stage) const { return dependencies_[stage]; }
+  // The stages that `stage` reads from directly, its base included, each with the first place that
+  // does.
+  const std::map<int, SourcePosition>& DependenciesOf(int stage) const {
+    return dependencies_[stage];
+  }
 
   // For each stage: whether `target` is it or depends on it.
   std::vector<bool> Needed(int target) const;
@@ -128,7 +131,7 @@ class StageGraph {
   std::map<std::string, int, std::less<>> stage_by_name_;  // The last one of a name.
   std::map<std::string, std::string> global_args_;
   std::function<std::optional<SourceRef>(absl::string_view name)> find_context_;
-  std::vector<std::set<int>> dependencies_;
+  std::vector<std::map<int, SourcePosition>> dependencies_;
 };
 
 }  // namespace farm

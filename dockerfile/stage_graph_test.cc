@@ -12,6 +12,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Key;
 using Kind = SourceRef::Kind;
 
 absl::StatusOr<StageGraph> Graph(const std::string& text, const StageGraphOptions& options = {}) {
@@ -86,7 +87,7 @@ TEST(StageGraphTest, AReplacedStageHasNoInstructionsAndIsStillAStage) {
   EXPECT_EQ(replaced.base.kind, Kind::kContext);
   EXPECT_EQ(replaced.begin, replaced.end);
   EXPECT_THAT(graph.DependenciesOf(0), testing::IsEmpty());
-  EXPECT_THAT(graph.DependenciesOf(1), ElementsAre(0));
+  EXPECT_THAT(graph.DependenciesOf(1), ElementsAre(Key(0)));
 }
 
 TEST(StageGraphTest, FromSeesTheGlobalArgs) {
@@ -151,13 +152,13 @@ TEST(StageGraphTest, NeededFollowsFromCopyAndMounts) {
             "COPY --from=nginx /a /b\n"));
   EXPECT_THAT(graph.Needed(4), ElementsAre(true, true, false, true, true));
   EXPECT_THAT(graph.Needed(2), ElementsAre(false, false, true, false, false));
-  EXPECT_THAT(graph.DependenciesOf(3), ElementsAre(0, 1));
+  EXPECT_THAT(graph.DependenciesOf(3), ElementsAre(Key(0), Key(1)));
 }
 
 TEST(StageGraphTest, AddedDependenciesAreFollowed) {
   ASSERT_OK_AND_ASSIGN(StageGraph graph, Graph("FROM a AS x\nFROM b\n"));
   EXPECT_THAT(graph.Needed(1), ElementsAre(false, true));
-  graph.AddDependency(1, 0);
+  graph.AddDependency(1, 0, {});
   EXPECT_THAT(graph.Needed(1), ElementsAre(true, true));
 }
 
@@ -184,9 +185,11 @@ TEST(StageGraphTest, AStageCannotReadFromALaterOne) {
 
 TEST(StageGraphTest, StagesInACircleAreRefused) {
   EXPECT_THAT(Graph("FROM a AS x\nCOPY --from=x /a /b\n"),
-              IsMistake("Dockerfile:1:1: circular dependency detected on stage \"x\""));
-  EXPECT_THAT(Graph("FROM a AS x\nCOPY --from=y /a /b\nFROM a AS y\nCOPY --from=x /a /b\n"),
-              IsMistake("circular dependency"));
+              IsMistake("Dockerfile:2:1: circular dependency detected on stage \"x\""));
+  // At the first line that leads into the circle.
+  EXPECT_THAT(Graph("FROM a AS z\nFROM a AS x\nCOPY --from=z /a /b\nCOPY --from=y /a /b\n"
+                    "FROM a AS y\nRUN --mount=from=x y\n"),
+              IsMistake("Dockerfile:4:1: circular dependency detected on stage \"x\""));
   EXPECT_THAT(Graph("FROM a\nCOPY --from=0 /a /b\n"), IsMistake("circular dependency"));
 }
 

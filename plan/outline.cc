@@ -113,6 +113,24 @@ class StageReader {
     return absl::OkStatus();
   }
 
+  // Of a stage that is not needed: that the images that it names could be there.
+  absl::Status CheckNames(const Stage& stage) const {
+    if (stage.base.kind == SourceRef::Kind::kImage) {
+      RETURN_IF_ERROR(CanonicalImage(file_, stage.base.image, stage.position).status());
+    }
+    for (size_t i = stage.begin; i < stage.end; ++i) {
+      const Instruction& instruction = file_.instructions[i];
+      ASSIGN_OR_RETURN(const std::vector<SourceUse> uses, SourcesOf(instruction));
+      for (const SourceUse& use : uses) {
+        const absl::StatusOr<SourceRef> source =
+            outline_.graph.ResolveSource(use.from, stage.index, use.kind, instruction.position);
+        if (!source.ok() || source->kind != SourceRef::Kind::kImage) continue;
+        RETURN_IF_ERROR(CanonicalImage(file_, source->image, instruction.position).status());
+      }
+    }
+    return absl::OkStatus();
+  }
+
   // In the order of the file, each once.
   std::vector<ImageUse> Images() const {
     std::vector<ImageUse> images;
@@ -126,26 +144,39 @@ class StageReader {
   }
 
  private:
-  absl::Status ReadInstruction(int stage, const Instruction& instruction) {
+  struct SourceUse {
+    std::string from;
+    StageGraph::SourceUse kind;
+  };
+
+  static absl::StatusOr<std::vector<SourceUse>> SourcesOf(const Instruction& instruction) {
+    std::vector<SourceUse> uses;
     if (const auto* run = std::get_if<RunInstruction>(&instruction.body)) {
       for (const std::string& mount : run->mounts) {
-        ASSIGN_OR_RETURN(const std::string from, MountSource(mount, instruction.position));
-        RETURN_IF_ERROR(
-            ReadSource(stage, from, StageGraph::SourceUse::kMount, instruction.position));
+        ASSIGN_OR_RETURN(std::string from, MountSource(mount, instruction.position));
+        if (!from.empty()) uses.push_back({std::move(from), StageGraph::SourceUse::kMount});
       }
     }
-    const auto* copy = std::get_if<CopyInstruction>(&instruction.body);
-    if (copy == nullptr) return absl::OkStatus();
-    return ReadSource(stage, copy->from, StageGraph::SourceUse::kCopy, instruction.position);
+    if (const auto* copy = std::get_if<CopyInstruction>(&instruction.body);
+        copy != nullptr && !copy->from.empty()) {
+      uses.push_back({copy->from, StageGraph::SourceUse::kCopy});
+    }
+    return uses;
   }
 
-  absl::Status ReadSource(int stage, const std::string& from, StageGraph::SourceUse use,
-                          const SourcePosition& position) {
-    if (from.empty()) return absl::OkStatus();
+  absl::Status ReadInstruction(int stage, const Instruction& instruction) {
+    ASSIGN_OR_RETURN(const std::vector<SourceUse> uses, SourcesOf(instruction));
+    for (const SourceUse& use : uses) {
+      RETURN_IF_ERROR(ReadSource(stage, use, instruction.position));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadSource(int stage, const SourceUse& use, const SourcePosition& position) {
     ASSIGN_OR_RETURN(const SourceRef source,
-                     outline_.graph.ResolveSource(from, stage, use, position));
+                     outline_.graph.ResolveSource(use.from, stage, use.kind, position));
     if (source.kind == SourceRef::Kind::kStage) {
-      outline_.graph.AddDependency(stage, source.stage);
+      outline_.graph.AddDependency(stage, source.stage, position);
     } else if (source.kind == SourceRef::Kind::kImage) {
       ImageKey image;
       ASSIGN_OR_RETURN(image.name, CanonicalImage(file_, source.image, position));
@@ -194,7 +225,12 @@ absl::StatusOr<Outline> MakeOutline(const Dockerfile& file, const ResolvedImages
   for (int stage = outline.target; stage >= 0; --stage) {
     if (!outline.needed[stage]) continue;
     RETURN_IF_ERROR(reader.Read(stage));
-    for (const int source : outline.graph.DependenciesOf(stage)) outline.needed[source] = true;
+    for (const auto& [source, position] : outline.graph.DependenciesOf(stage)) {
+      outline.needed[source] = true;
+    }
+  }
+  for (const Stage& stage : outline.graph.stages()) {
+    if (!outline.needed[stage.index]) RETURN_IF_ERROR(reader.CheckNames(stage));
   }
   outline.images = reader.Images();
   return outline;

@@ -147,6 +147,16 @@ TEST(MakePlanTest, AnImageThatIsNotResolvedIsFailedPrecondition) {
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
+TEST(MakePlanTest, NamesOfImagesAreCheckedInStagesThatNobodyNeeds) {
+  for (const char* lines :
+       {"FROM UP AS a\n", "FROM b\nCOPY --from=UP /x /\n", "FROM b\nRUN --mount=from=UP x\n"}) {
+    EXPECT_THAT(PlanOf(absl::StrCat(lines, "FROM scratch\n")),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("UP")))
+        << lines;
+  }
+  EXPECT_OK(PlanOf("FROM b AS a\nCOPY --from=later /x /\nFROM scratch AS later\n"));
+}
+
 TEST(MakePlanTest, RefusalsCarryTheirPosition) {
   const absl::StatusOr<Plan> plan = PlanOf("# syntax=example.com/frontend\nFROM alpine\n");
   EXPECT_THAT(plan, StatusIs(absl::StatusCode::kUnimplemented));
