@@ -51,8 +51,10 @@ std::string LintRuleUrl(absl::string_view rule);
 // What some rules want to know of a base image.
 struct LintBaseImage {
   std::map<std::string, std::string> env;
-  bool has_shell = false;  // Its config has a Shell.
-  std::string platform;    // "linux/amd64"; "" if unknown.
+  bool has_shell = false;             // Its config has a Shell.
+  std::string platform;               // "linux/amd64"; "" if unknown.
+  std::string expected;               // The platform that it was asked for, in the same form.
+  std::vector<std::string> on_build;  // Its triggers.
 };
 
 struct LintOptions {

@@ -9,6 +9,7 @@
 #include "dockerfile/clean_path.h"
 #include "dockerfile/lint_rules.h"
 #include "dockerfile/mount.h"
+#include "dockerfile/parser.h"
 
 namespace farm {
 namespace {
@@ -51,16 +52,28 @@ class StageLinter {
               State state, LintWarningList& out)
       : file_(file), graph_(graph), options_(options), state_(std::move(state)), out_(out) {}
 
-  State Run(const Stage& stage) {
-    for (size_t i = stage.begin; i < stage.end; ++i) {
-      instruction_ = &file_.instructions[i];
-      std::visit([this](const auto& body) { Check(body); }, instruction_->body);
+  // `triggers`: those of what the stage is built on, which come first, at its FROM.
+  State Run(const Stage& stage, const std::vector<std::string>& triggers) {
+    std::vector<Instruction> pulled_in;
+    for (const std::string& trigger : triggers) {
+      absl::StatusOr<Instruction> instruction = ParseTrigger(trigger, stage.position);
+      if (instruction.ok()) pulled_in.push_back(*std::move(instruction));
     }
+    for (const Instruction& instruction : pulled_in) CheckInstruction(instruction);
+    for (size_t i = stage.begin; i < stage.end; ++i) CheckInstruction(file_.instructions[i]);
     return std::move(state_);
   }
 
  private:
-  void Check(const AddInstruction& add) { CheckCopy(add.copy, "Add", /*from_context=*/true); }
+  void CheckInstruction(const Instruction& instruction) {
+    instruction_ = &instruction;
+    std::visit([this](const auto& body) { Check(body); }, instruction.body);
+  }
+
+  void Check(const AddInstruction& add) {
+    Expand(add.checksum);
+    CheckCopy(add.copy, "Add", /*from_context=*/true);
+  }
   void Check(const CopyInstruction& copy) { CheckCopy(copy.copy, "Copy", copy.from.empty()); }
 
   void Check(const ArgInstruction& arg) {
@@ -111,7 +124,7 @@ class StageLinter {
 
   void Check(const ExposeInstruction& expose) {
     for (const std::string& word : expose.ports) {
-      const std::string port = Expand(word);
+      const std::string port = Expand(word, /*reports=*/false);
       const size_t colon = port.rfind(':');
       const size_t slash = port.find('/', colon == std::string::npos ? 0 : colon);
       const std::string protocol = slash == std::string::npos ? "" : port.substr(slash + 1);
@@ -161,7 +174,6 @@ class StageLinter {
   void CheckCopy(const CopyArguments& copy, absl::string_view verb, bool from_context) {
     Expand(copy.chown);
     Expand(copy.chmod);
-    for (const std::string& pattern : copy.exclude) Expand(pattern);
     Expand(copy.dest);
     for (const CopyArguments::CopySource& source : copy.sources) {
       if (!source.heredoc.has_value()) {
@@ -219,11 +231,11 @@ class StageLinter {
     before = instruction_;
   }
 
-  // The word with its variables replaced; those that are unknown are reported.
-  std::string Expand(absl::string_view word) {
+  // The word with its variables replaced; those that are unknown are reported, but in EXPOSE.
+  std::string Expand(absl::string_view word, bool reports = true) {
     const Expander expander({.escape = file_.escape}, LookupIn(state_.env));
     absl::StatusOr<Expansion> expansion = expander.Expand(word);
-    ReportUnset(expansion);
+    if (reports) ReportUnset(expansion);
     return expansion.ok() ? std::move(expansion->text) : std::string(word);
   }
 
@@ -259,6 +271,16 @@ void CheckBasePlatform(const Instruction& from, const std::string& image,
                        "\", expected \"", expected, "\" for current build"));
 }
 
+// What the stage has for those that are built on it.
+std::vector<std::string> TriggersOf(const Dockerfile& file, const Stage& stage) {
+  std::vector<std::string> triggers;
+  for (size_t i = stage.begin; i < stage.end; ++i) {
+    const auto* onbuild = std::get_if<OnbuildInstruction>(&file.instructions[i].body);
+    if (onbuild != nullptr) triggers.push_back(onbuild->trigger);
+  }
+  return triggers;
+}
+
 }  // namespace
 
 void LintStages(const Dockerfile& file, const StageGraph& graph, const LintOptions& options,
@@ -271,21 +293,24 @@ void LintStages(const Dockerfile& file, const StageGraph& graph, const LintOptio
   for (const Stage& stage : graph.stages()) {
     StageLinter::State& state = states.emplace_back();
     if (!judged[stage.index]) continue;  // Nor is any that is judged built on it.
+    std::vector<std::string> triggers;
     if (stage.base.kind == SourceRef::Kind::kStage) {
       state = states[stage.base.stage];
+      triggers = TriggersOf(file, graph.stages()[stage.base.stage]);
     } else if (stage.base.kind == SourceRef::Kind::kImage && options.base_image != nullptr) {
       const std::string& platform =
           stage.platform.empty() ? options.stages.target_platform : stage.platform;
       if (std::optional<LintBaseImage> image = options.base_image(stage.base, platform);
           image.has_value()) {
-        CheckBasePlatform(file.instructions[stage.begin - 1], stage.base.image, platform,
+        CheckBasePlatform(file.instructions[stage.begin - 1], stage.base.image, image->expected,
                           image->platform, out);
         state.env = std::move(image->env);
         state.has_shell = image->has_shell;
+        triggers = std::move(image->on_build);
       }
     }
     state.env.emplace("PATH", kDefaultPath);
-    state = StageLinter(file, graph, options, std::move(state), out).Run(stage);
+    state = StageLinter(file, graph, options, std::move(state), out).Run(stage, triggers);
   }
 }
 

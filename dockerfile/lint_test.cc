@@ -234,13 +234,15 @@ TEST(LintTest, RelativeWorkdirs) {
 }
 
 TEST(LintTest, UndefinedVariables) {
-  EXPECT_THAT(Found("FROM a\nCOPY $x /\nWORKDIR /$y\nUSER $z\nENV A=$b\nLABEL l=$c\n"
-                    "EXPOSE $d\nVOLUME $e\nSTOPSIGNAL $f\nARG G=$g\nADD --chmod=$h a /b\n"
-                    "RUN --mount=target=$i x\n"),
-              ElementsAre("UndefinedVar:2", "UndefinedVar:3", "UndefinedVar:4", "UndefinedVar:5",
-                          "UndefinedVar:6", "UndefinedVar:7", "UndefinedVar:8", "UndefinedVar:9",
-                          "UndefinedVar:10", "UndefinedVar:11", "UndefinedVar:12"));
+  EXPECT_THAT(
+      Found("FROM a\nCOPY $x /\nWORKDIR /$y\nUSER $z\nENV A=$b\nLABEL l=$c\n"
+            "ADD --checksum=$d a /\nVOLUME $e\nSTOPSIGNAL $f\nARG G=$g\nADD --chmod=$h a /b\n"
+            "RUN --mount=target=$i x\n"),
+      ElementsAre("UndefinedVar:2", "UndefinedVar:3", "UndefinedVar:4", "UndefinedVar:5",
+                  "UndefinedVar:6", "UndefinedVar:7", "UndefinedVar:8", "UndefinedVar:9",
+                  "UndefinedVar:10", "UndefinedVar:11", "UndefinedVar:12"));
   EXPECT_THAT(Found("FROM a\nRUN $x\nCMD [\"$y\"]\nCOPY '$z' \\$z /\n"), IsEmpty());
+  EXPECT_THAT(Found("FROM a\nEXPOSE $d\nCOPY --exclude=$e . /\n"), IsEmpty());
   EXPECT_THAT(Found("FROM a\nCOPY <<E /x\n$x\nE\nCOPY <<'E' /x\n$x\nE\n"),
               ElementsAre("UndefinedVar:2"));
   EXPECT_EQ(Message("FROM a\nENV FOO=1\nUSER $FOOO\n"),
@@ -261,14 +263,28 @@ TEST(LintTest, DefinedVariables) {
   EXPECT_THAT(Found("FROM a\nUSER $X\nCMD a\n", options), IsEmpty());
 }
 
-TEST(LintTest, TheBaseImageIsForThePlatform) {
+TEST(LintTest, TriggersWarnAtTheLineThatPullsThemIn) {
+  EXPECT_THAT(Found("FROM a AS b\nONBUILD CMD x\nONBUILD ENV k v\nFROM b\n"),
+              ElementsAre("JSONArgsRecommended:4", "LegacyKeyValueFormat:4"));
   LintOptions options;
   options.base_image = [](const SourceRef&, absl::string_view) {
-    return LintBaseImage{.env = {}, .has_shell = false, .platform = "linux/arm64"};
+    return LintBaseImage{.on_build = {"ARG X", "USER $X$Y", "no instruction"}};
+  };
+  EXPECT_THAT(Found("FROM a\nENV k v\n", options),
+              ElementsAre("UndefinedVar:1", "LegacyKeyValueFormat:2"));
+}
+
+TEST(LintTest, TheBaseImageIsForThePlatform) {
+  std::string expected = "linux/amd64";
+  LintOptions options;
+  options.base_image = [&expected](const SourceRef&, absl::string_view) {
+    return LintBaseImage{
+        .env = {}, .has_shell = false, .platform = "linux/arm64", .expected = expected};
   };
   EXPECT_THAT(Found("FROM a\n", options), ElementsAre("InvalidBaseImagePlatform:1"));
-  options.stages.target_platform = "linux/arm64/v8";
-  EXPECT_THAT(Found("FROM a\n", options), IsEmpty());
+  expected = "linux/arm64/v8";
+  EXPECT_THAT(Found("FROM --platform=linux/aarch64 a\n", options),
+              ElementsAre("FromPlatformFlagConstDisallowed:1"));
 }
 
 TEST(LintTest, InstructionsThatCountOnce) {

@@ -12,6 +12,7 @@ LintBaseImage Describe(const ImageConfig& config) {
     const size_t equal = std::min(line.find('='), line.size());
     image.env[line.substr(0, equal)] = line.substr(std::min(equal + 1, line.size()));
   }
+  image.on_build = config.config.on_build;
   image.has_shell = !config.config.shell.empty();
   image.platform = config.platform.Normalized().ToString();
   return image;
@@ -31,10 +32,13 @@ absl::StatusOr<LintResult> LintForPlan(const Dockerfile& file, const ResolvedIma
     const absl::StatusOr<Reference> name = Reference::Parse(source.image);
     const absl::StatusOr<Platform> parsed = Platform::Parse(platform);
     if (!name.ok() || !parsed.ok()) return std::nullopt;
-    const auto image = resolved.find(
-        {.name = name->WithDefaultTag().canonical(), .platform = parsed->Normalized().ToString()});
+    const std::string expected = parsed->Normalized().ToString();
+    const auto image =
+        resolved.find({.name = name->WithDefaultTag().canonical(), .platform = expected});
     if (image == resolved.end()) return std::nullopt;
-    return Describe(image->second.config);
+    LintBaseImage described = Describe(image->second.config);
+    described.expected = expected;
+    return described;
   };
   return Lint(file, lint_options);
 }
