@@ -103,10 +103,7 @@ absl::StatusOr<ExpandedCopy> Expand(const PlanBuild& build, const StageState& st
     return LimitErrorIn(build, instruction,
                         absl::StrCat("more than ", kExcludesMax, " times --exclude"));
   }
-  for (const std::string& pattern : copy.exclude) {
-    ASSIGN_OR_RETURN(std::string exclude, ExpandIn(build, stage, instruction, pattern));
-    expanded.excludes.push_back(std::move(exclude));
-  }
+  expanded.excludes = copy.exclude;  // As they are written: BuildKit knows no variables there.
   expanded.link = copy.link;
   expanded.parents = copy.parents;
   RETURN_IF_ERROR(CheckChmod(build, instruction, expanded.chmod));
@@ -246,6 +243,9 @@ absl::StatusOr<RemoteSource> GitSource(const PlanBuild& build, const Instruction
                                 git->checksum));
   }
   if (!checksum.empty()) git->checksum = checksum;
+  if (keep_git_dir.has_value() && git->keep_git_dir.value_or(*keep_git_dir) != *keep_git_dir) {
+    return ErrorIn(build, instruction, "inconsistent keep-git-dir configuration");
+  }
   if (keep_git_dir.has_value()) git->keep_git_dir = keep_git_dir;
   if (IsGitCommitId(git->ref) && !absl::StartsWith(git->ref, git->checksum)) {
     return ErrorIn(build, instruction,

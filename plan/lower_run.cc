@@ -19,7 +19,6 @@ namespace {
 
 constexpr absl::string_view kHeredocDirectory = "/dev/pipes/";
 constexpr absl::string_view kSecretsDirectory = "/run/secrets/";
-constexpr absl::string_view kSshAgentPath = "/run/buildkit/ssh_agent.";
 constexpr absl::string_view kSshAgentVariable = "SSH_AUTH_SOCK";
 // Build arguments, as BuildKit has them.
 constexpr char kHostnameArg[] = "BUILDKIT_SANDBOX_HOSTNAME";

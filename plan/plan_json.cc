@@ -4,12 +4,14 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "base/redact_url.h"
 #include "base/source_position.h"
 #include "nlohmann/json.hpp"
+#include "plan/run_settings.h"
 
 namespace farm {
 namespace {
@@ -97,7 +99,10 @@ void PutOwner(const v1::RunMount& mount, Json& json) {
 Json MountJson(const Plan& plan, const PlanStep& step, const v1::RunMount& mount) {
   static constexpr const char* kTypes[] = {"", "bind", "cache", "tmpfs", "secret", "ssh"};
   Json json = {{"type", kTypes[mount.kind()]}};
-  Put(json, "target", mount.target());
+  // Where an agent is that nobody asked for at some place, is BuildKit's business.
+  const bool is_default =
+      mount.kind() == v1::RunMount::KIND_SSH && absl::StartsWith(mount.target(), kSshAgentPath);
+  if (!is_default) Put(json, "target", mount.target());
   switch (mount.kind()) {
     case v1::RunMount::KIND_BIND:
     case v1::RunMount::KIND_CACHE:

@@ -109,16 +109,18 @@ TEST(PlanJsonTest, MountsAreToldWithTheirDefaults) {
   const std::string json = JsonOf(
       "FROM alpine\nWORKDIR /w\nRUN --mount=type=cache,target=c/ --mount=target=/b,rw "
       "--mount=type=tmpfs,target=/t,size=1k --mount=type=secret,id=s "
-      "--mount=type=secret,id=e,env=E --mount=type=ssh make\n");
+      "--mount=type=secret,id=e,env=E --mount=type=ssh --mount=type=ssh,target=/a make\n");
   EXPECT_THAT(
-      json, HasSubstr(R"("mounts":[{"type":"cache","target":"/w/c","from":"scratch","source":"/",)"
-                      R"("rw":true,"id":"c","sharing":"shared","uid":0,"gid":0,"mode":"0755"},)"
-                      R"({"type":"bind","target":"/b","from":"context","source":"/","rw":true},)"
-                      R"({"type":"tmpfs","target":"/t","size":1024},)"
-                      R"({"type":"secret","target":"/run/secrets/s","id":"s","uid":0,"gid":0,)"
-                      R"("mode":"0400"},{"type":"secret","id":"e","env":"E","uid":0,"gid":0,)"
-                      R"("mode":"0400"},{"type":"ssh","target":"/run/buildkit/ssh_agent.0",)"
-                      R"("id":"default","uid":0,"gid":0,"mode":"0600"}])"));
+      json,
+      HasSubstr(R"("mounts":[{"type":"cache","target":"/w/c","from":"scratch","source":"/",)"
+                R"("rw":true,"id":"c","sharing":"shared","uid":0,"gid":0,"mode":"0755"},)"
+                R"({"type":"bind","target":"/b","from":"context","source":"/","rw":true},)"
+                R"({"type":"tmpfs","target":"/t","size":1024},)"
+                R"({"type":"secret","target":"/run/secrets/s","id":"s","uid":0,"gid":0,)"
+                R"("mode":"0400"},{"type":"secret","id":"e","env":"E","uid":0,"gid":0,)"
+                R"("mode":"0400"},{"type":"ssh","id":"default","uid":0,"gid":0,"mode":"0600"},)"
+                R"({"type":"ssh","target":"/a","id":"default","uid":0,"gid":0,)"
+                R"("mode":"0600"}])"));
   EXPECT_THAT(json, HasSubstr(R"("deps":["context","image:docker.io/library/alpine:latest"])"));
 }
 

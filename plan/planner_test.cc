@@ -201,7 +201,7 @@ TEST(MakePlanTest, PasswordsOfUrlsAreNotShown) {
 TEST(MakePlanTest, FlagsOfAddAndItsGitReferenceAgree) {
   const std::string commit(40, 'a');
   const absl::StatusOr<Plan> plan = PlanOf(
-      "FROM scratch\nADD --keep-git-dir=false --checksum=aaaa https://e.com/r.git?keep-git-dir=1#" +
+      "FROM scratch\nADD --keep-git-dir=false --checksum=aaaa https://e.com/r.git?keep-git-dir=0#" +
       commit + ":d /\n");
   ASSERT_OK(plan);
   EXPECT_EQ(plan->remotes[0].git, (GitReference{.remote = "https://e.com/r.git",
@@ -212,6 +212,7 @@ TEST(MakePlanTest, FlagsOfAddAndItsGitReferenceAgree) {
   const std::pair<std::string, const char*> cases[] = {
       {"--checksum=bb https://e.com/r.git#" + commit, "checksum mismatch: expected bb, got aaaa"},
       {"--checksum=bb https://e.com/r.git?commit=aa", "--checksum=bb conflicts with"},
+      {"--keep-git-dir=false https://e.com/r.git?keep-git-dir=1", "inconsistent keep-git-dir"},
       {"--checksum=main https://e.com/r.git", "expected hexadecimal digits of a commit"},
       {"https://e.com/r.git?x=1", "unexpected query \"x\""},
   };

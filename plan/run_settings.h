@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "proto/farm/v1/step.pb.h"
 
 namespace farm {
@@ -15,6 +16,9 @@ namespace farm {
 inline constexpr int kExtraHostsMax = 1000;
 inline constexpr int kUlimitsMax = 64;
 inline constexpr size_t kHostnameBytesMax = 64;  // The kernel's.
+
+// Where a mount of type ssh without a target is, with its number among them behind it.
+inline constexpr absl::string_view kSshAgentPath = "/run/buildkit/ssh_agent.";
 
 // INVALID_ARGUMENT for what can't stand in a line of /etc/hosts: another name than of visible
 // letters, an address that is none of IPv4 or IPv6.
