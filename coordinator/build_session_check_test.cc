@@ -16,6 +16,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 TEST_F(BuildSessionTest, WarningsThatAreErrorsEndTheBuildBeforeItRuns) {
   const v1::BuildFinished done = Build("# check=error=true\nFROM scratch\nRUN a\nCMD x\n");
@@ -158,6 +159,23 @@ TEST_F(BuildSessionTest, TheControlGroupOfARunIsInNoKey) {
   request.clear_cgroup_parent();
   EXPECT_FALSE(Build(request).has_error());
   EXPECT_THAT(worker_.ran, IsEmpty());
+}
+
+TEST_F(BuildSessionTest, AStepIsNotJoinedByOneForAnotherControlGroup) {
+  worker_.cgroup_parents = {"/ci"};
+  v1::StartBuildRequest request = Request("FROM scratch\nRUN one\n");
+  const auto without = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "s1", .domain = "main"}, request);
+  request.set_cgroup_parent("/ci");
+  const auto with = std::make_shared<BuildSession>(
+      farm_, Session::Options{.id = "s2", .domain = "main"}, request);
+  std::vector<std::string> groups;
+  worker_.on_lease = [&](const v1::Lease& lease) {
+    groups.push_back(lease.spec().execution().cgroup_parent());
+  };
+  without->Start();
+  EXPECT_FALSE(Finish(with).has_error());
+  EXPECT_THAT(groups, UnorderedElementsAre("", "/ci"));
 }
 
 TEST_F(BuildSessionTest, WhatNoClientOfOursWouldAskForIsRefused) {

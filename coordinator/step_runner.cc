@@ -62,8 +62,8 @@ Scheduler::Job JobFor(const std::string& id, const StepRunner::Request& request)
   return job;
 }
 
-// Equal steps are run once. Secrets and ssh agents are in no key; but a step that has others may
-// fail where this one does not.
+// Equal steps are run once. Secrets, ssh agents and the control group are in no key; but a step
+// that has others may fail where this one does not.
 std::string JobId(const StepRunner::Request& request) {
   std::string id = absl::StrCat(request.domain, "/", request.key.hex());
   const v1::StepExecution& execution = request.spec.execution();
@@ -72,6 +72,9 @@ std::string JobId(const StepRunner::Request& request) {
   }
   for (const std::string& agent : execution.ssh_agents()) absl::StrAppend(&id, " ssh ", agent);
   if (!execution.source_authorization().empty()) absl::StrAppend(&id, " authorized");
+  if (!execution.cgroup_parent().empty()) {
+    absl::StrAppend(&id, " cgroup ", execution.cgroup_parent());
+  }
   return id;
 }
 

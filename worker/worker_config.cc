@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -58,8 +60,13 @@ absl::Status CheckCgroupParents(const v1::WorkerConfig& config) {
     return absl::InvalidArgumentError(
         absl::StrCat("cgroup_parents: more than ", kCgroupParentsMax, " groups"));
   }
+  std::set<std::string> seen;
   for (const std::string& parent : config.cgroup_parents()) {
     RETURN_IF_ERROR(CheckCgroupPath(parent)) << "cgroup_parents";
+    if (!seen.insert(parent).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("cgroup_parents: ", parent, " is given twice"));
+    }
   }
   return absl::OkStatus();
 }

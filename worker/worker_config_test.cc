@@ -106,6 +106,7 @@ TEST(WorkerConfigTest, WhatMakesNoSenseIsRefused) {
       {"coordinator: a:1\nlimits: {cpus: nan}", "limits.cpus"},
       {"coordinator: a:1\nlimits: {memory_bytes: -1}", "limits.memory_bytes"},
       {"coordinator: a:1\nlimits: {disk_bytes: 1}", "not supported"},
+      {"coordinator: a:1\ncgroup_parents: [/ci, /ci]", "cgroup_parents: /ci is given twice"},
       {"coordinator: a:1\ncgroup_parents: [/ci, /ci/../x]", "cgroup_parents: \"/ci/../x\" is no"},
       {"coordinator: a:1\nisolated_network: {subnet: 10.0.0.1/8}", "did you mean 10.0.0.0/8"},
       {"coordinator: a:1\nisolated_network: {subnet: 0.0.0.0/0}", "isolated_network.subnet"},
