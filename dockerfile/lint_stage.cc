@@ -306,7 +306,8 @@ void LintStages(const Dockerfile& file, const StageGraph& graph, const LintOptio
                           image->platform, out);
         state.env = std::move(image->env);
         state.has_shell = image->has_shell;
-        triggers = std::move(image->on_build);
+        // What stands for a stage is taken as it is.
+        if (!stage.is_replaced) triggers = std::move(image->on_build);
       }
     }
     state.env.emplace("PATH", kDefaultPath);

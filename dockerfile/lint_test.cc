@@ -272,6 +272,11 @@ TEST(LintTest, TriggersWarnAtTheLineThatPullsThemIn) {
   };
   EXPECT_THAT(Found("FROM a\nENV k v\n", options),
               ElementsAre("UndefinedVar:1", "LegacyKeyValueFormat:2"));
+  // What stands for a stage has run its own.
+  options.stages.find_context = [](absl::string_view) {
+    return SourceRef{.kind = SourceRef::Kind::kImage, .image = "x"};
+  };
+  EXPECT_THAT(Found("FROM a AS b\nFROM b\n", options), IsEmpty());
 }
 
 TEST(LintTest, TheBaseImageIsForThePlatform) {
