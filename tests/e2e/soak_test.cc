@@ -194,7 +194,9 @@ TEST_F(SoakTest, AFarmThatHasBuiltForLongHoldsNoMoreThanAtFirst) {
                 static_cast<double>(now.memory_bytes) / 1e6);
   }
   std::printf("%d builds\n", builds);
-  EXPECT_EQ(CountEntries(farm_.state_dir() + "/state/worker/steps"), 0);
+  const std::string steps = farm_.state_dir() + "/state/worker/steps";
+  EXPECT_TRUE(std::filesystem::is_directory(steps));
+  EXPECT_TRUE(WaitUntil([&] { return CountEntries(steps) == 0; }));
   EXPECT_THAT(ReadFile("/proc/self/mountinfo").value_or(""), Not(HasSubstr(farm_.state_dir())));
 }
 
