@@ -17,10 +17,10 @@ TEST(Utf8Test, WhatIsValidStays) {
 }
 
 TEST(Utf8Test, LettersAndDigitsAreThoseOfAllScripts) {
-  for (const char32_t letter : U"aZ0\u00e9\u5e74\u0431\u0663") {
-    if (letter != 0) EXPECT_TRUE(IsLetterOrDigit(letter)) << static_cast<uint32_t>(letter);
+  for (const char32_t letter : DecodeUtf8("aZ0\u00e9\u5e74\u0431\u0663")) {
+    EXPECT_TRUE(IsLetterOrDigit(letter)) << static_cast<uint32_t>(letter);
   }
-  for (const char32_t other : U"_- \u00a0\u2014\u2026\u20ac") {
+  for (const char32_t other : DecodeUtf8("_- \u00a0\u2014\u2026\u20ac")) {
     EXPECT_FALSE(IsLetterOrDigit(other)) << static_cast<uint32_t>(other);
   }
   EXPECT_FALSE(IsLetterOrDigit(0x110000 + 0xE9)) << "a byte that is no character";

@@ -230,7 +230,9 @@ absl::StatusOr<Outline> MakeOutline(const Dockerfile& file, const ResolvedImages
     }
   }
   for (const Stage& stage : outline.graph.stages()) {
-    if (!outline.needed[stage.index]) RETURN_IF_ERROR(reader.CheckNames(stage));
+    if (!outline.needed[stage.index]) {
+      RETURN_IF_ERROR(reader.CheckNames(stage));
+    }
   }
   outline.images = reader.Images();
   return outline;
